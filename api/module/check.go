@@ -1,0 +1,158 @@
+package module
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"wasmbed.io/wasmbed/api/v1alpha1"
+)
+
+// HostModule is the only module that a device offers imports from.
+const HostModule = "wasmbed"
+
+// EntryPoint is the export that every module must have.
+const EntryPoint = "wasmbed_start"
+
+// PageSize is a page of linear memory, in bytes.
+const PageSize = 64 << 10
+
+// HostFunction is one function of the module ABI (docs/spec/abi.md).
+type HostFunction struct {
+	Permission v1alpha1.Permission // empty: every module may import it
+	Type       FuncType
+}
+
+// hostFunctions returns the module ABI, version 1.
+func hostFunctions() map[string]HostFunction {
+	return map[string]HostFunction{
+		"log":          {"log", FuncType{"iii", ""}},
+		"clock_now":    {"clock", FuncType{"", "I"}},
+		"clock_uptime": {"clock", FuncType{"", "I"}},
+		"telemetry":    {"telemetry", FuncType{"iiF", "i"}},
+		"message_send": {"message", FuncType{"iiii", "i"}},
+		"kv_get":       {"kv", FuncType{"iiii", "i"}},
+		"kv_set":       {"kv", FuncType{"iiii", "i"}},
+		"gpio_read":    {"gpio", FuncType{"i", "i"}},
+		"gpio_write":   {"gpio", FuncType{"ii", "i"}},
+		"sensor_read":  {"sensor", FuncType{"ii", "i"}},
+		"timer_set":    {"timer", FuncType{"ii", "i"}},
+		"random":       {"random", FuncType{"ii", ""}},
+		"config_get":   {"", FuncType{"iiii", "i"}},
+	}
+}
+
+// startType is EntryPoint's type. Exports of the other entry points' names with another type are not called
+// by a device, which is no error.
+var startType = FuncType{"", "i"}
+
+// Check says whether a module may run with a manifest, on a device that has everything (docs/spec/abi.md,
+// "The module"). Its error is
+// errs.Invalid with a Problem inside that names the first thing that is wrong.
+func Check(info Info, m v1alpha1.Manifest) error {
+	abi := hostFunctions()
+	for _, im := range info.Imports {
+		if err := checkImport(im, abi, m.Permissions); err != nil {
+			return err
+		}
+	}
+	if err := checkExports(info); err != nil {
+		return err
+	}
+	if limit := uint32(max(m.Limits.MemoryPages, 0)); info.MemoryPages > limit {
+		return problem(ReasonInsufficientMemory, fmt.Sprintf(
+			"the module starts with %s of memory, manifest.limits.memoryPages allows %d", pages(info.MemoryPages), limit))
+	}
+	return nil
+}
+
+func checkExports(info Info) error {
+	start, memory := false, false
+	for _, ex := range info.Exports {
+		switch {
+		case ex.Name == EntryPoint && (ex.Kind != KindFunc || ex.Type != startType):
+			return problem(ReasonNoEntryPoint, fmt.Sprintf("export %s is a %s %s, a function %s is needed", ex.Name, ex.Kind, ex.Type, startType))
+		case ex.Name == EntryPoint:
+			start = true
+		case ex.Name == "memory" && ex.Kind == KindMemory:
+			memory = true
+		}
+	}
+	switch {
+	case !start:
+		return problem(ReasonNoEntryPoint, fmt.Sprintf("the module exports no function %s %s", EntryPoint, startType))
+	case !memory:
+		return problem(ReasonNotWasm, "the module exports no memory named memory")
+	}
+	return nil
+}
+
+func checkImport(im Import, abi map[string]HostFunction, permitted []v1alpha1.Permission) error {
+	if im.Module != HostModule {
+		return problem(ReasonMissingImport, fmt.Sprintf("imports %s %s; a device offers functions of %q only", im.Kind, im, HostModule))
+	}
+	fn, ok := abi[im.Name]
+	switch {
+	case !ok || im.Kind != KindFunc:
+		return problem(ReasonMissingImport, fmt.Sprintf("imports %s %s, which does not exist (docs/spec/abi.md lists what does)", im.Kind, im))
+	case im.Type != fn.Type:
+		return problem(ReasonMissingImport, fmt.Sprintf("imports %s as %s; it is %s", im, im.Type, fn.Type))
+	case fn.Permission != "" && !slices.Contains(permitted, fn.Permission):
+		return problem(ReasonPermissionDenied, fmt.Sprintf("imports %s, which needs permission %q; manifest.permissions has %s", im, fn.Permission, join(permitted)))
+	}
+	return nil
+}
+
+// Permissions returns the permissions that a module's imports need, sorted.
+func Permissions(info Info) []v1alpha1.Permission {
+	abi := hostFunctions()
+	var out []v1alpha1.Permission
+	for _, im := range info.Imports {
+		if p := abi[im.Name].Permission; im.Module == HostModule && p != "" && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// runtimeOverhead is what an engine needs beside linear memory and stack, measured with WAMR's classic
+// interpreter: a module with one page and a 4 KiB stack runs in a pool of 72 KiB. functionOverhead is its
+// share per function (700 functions: 136 KiB).
+const (
+	runtimeOverhead  = 4 << 10
+	functionOverhead = 96
+)
+
+// EstimateMemory returns the bytes of RAM that one instance needs on a device (Capabilities.moduleMemory).
+// It is a lower bound: an engine that shrinks the linear memory of a module which exports __heap_base is
+// believed to do so. The device has the last word.
+func EstimateMemory(info Info, m v1alpha1.Manifest) int64 {
+	linear := int64(info.MemoryPages) * PageSize
+	if base := int64(info.heapBase); base > 0 && base < linear {
+		linear = base
+	}
+	stack := int64(m.Limits.StackBytes)
+	if stack == 0 {
+		stack = v1alpha1.DefaultStackBytes
+	}
+	return linear + stack + runtimeOverhead + int64(info.Functions)*functionOverhead
+}
+
+func pages(n uint32) string {
+	if n == 1 {
+		return "1 page (64 KiB)"
+	}
+	return fmt.Sprintf("%d pages (%d KiB)", n, n*(PageSize>>10))
+}
+
+func join(ps []v1alpha1.Permission) string {
+	if len(ps) == 0 {
+		return "none"
+	}
+	var out []string
+	for _, p := range ps {
+		out = append(out, string(p))
+	}
+	return strings.Join(out, ", ")
+}
