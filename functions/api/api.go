@@ -1,0 +1,204 @@
+// Package api is the REST API: the door for people and programs that do not speak Kubernetes. It reads the
+// ledger's views, writes CRDs and posts events; it decides nothing. docs/spec/rest.md is its contract.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/julienschmidt/httprouter"
+
+	"wasmbed.io/wasmbed/api/client"
+	"wasmbed.io/wasmbed/broker/affinity"
+	"wasmbed.io/wasmbed/broker/ledger"
+	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/run"
+)
+
+// Poster takes an event durably (event.Sink).
+type Poster interface {
+	Post(ctx context.Context, e ce.Event) error
+}
+
+// Recorded is an event that the broker took, with the cursor behind it.
+type Recorded struct {
+	Cursor string
+	Event  ce.Event
+}
+
+// Recents reads the broker's recent events after a cursor ("" from the oldest kept, "$" from now), waiting
+// up to block for one. Errors: errs.Unavailable.
+type Recents func(ctx context.Context, from string, n int, block time.Duration) ([]Recorded, string, error)
+
+// Deps are what the API stands on.
+type Deps struct {
+	Client   *client.Set
+	Ledger   *ledger.Ledger
+	Affinity *affinity.Affinity
+	Auth     Authority
+	Events   Poster
+	Recents  Recents
+	Now      func() time.Time
+	Log      *slog.Logger
+	// Health answers for parts that the API does not use itself; by name, nil is healthy.
+	Health map[string]func(context.Context) error
+}
+
+// API serves the routes.
+type API struct {
+	Deps
+	handler http.Handler
+}
+
+// New makes the API. Now and Log have defaults.
+func New(d Deps) *API {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Log == nil {
+		d.Log = slog.Default()
+	}
+	a := &API{Deps: d}
+	r := httprouter.New()
+	r.HandleMethodNotAllowed = true
+	r.NotFound = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		writeProblem(w, req, errs.New(errs.NotFound, "there is nothing at %s", req.URL.Path).WithMend("docs/spec/rest.md lists the routes"))
+	})
+	r.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		writeProblemStatus(w, req, http.StatusMethodNotAllowed, errs.New(errs.Unsupported, "%s does not take %s", req.URL.Path, req.Method))
+	})
+	r.PanicHandler = func(w http.ResponseWriter, req *http.Request, p any) {
+		d.Log.Error("a handler panicked", "path", req.URL.Path, "panic", p)
+		writeProblem(w, req, errs.New(errs.Internal, "the server failed on this request"))
+	}
+	r.GET("/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) { w.WriteHeader(http.StatusOK) })
+	for _, rt := range a.routes() {
+		r.Handle(rt.method, rt.path, a.guard(rt))
+	}
+	a.handler = http.MaxBytesHandler(r, maxBody)
+	return a
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// Limits of the API, all of them.
+const (
+	maxBody      = 2 << 20 // bytes of a request's body: an Application with its module inline
+	defaultPage  = 100
+	maxPage      = 500
+	maxCursor    = 16 << 10        // bytes of a cursor
+	watchBlock   = 5 * time.Second // one wait for news; a comment keeps the stream alive after it
+	authCacheFor = 10 * time.Second
+	maxAuthCache = 4096
+)
+
+type route struct {
+	method, path   string
+	verb, resource string // what Kubernetes RBAC is asked; resource may have a subresource
+	handle         func(w http.ResponseWriter, r *request) error
+}
+
+// request is a request that passed the lock.
+type request struct {
+	*http.Request
+	namespace, name string
+	user            User
+}
+
+func (a *API) routes() []route {
+	const ns = "/api/v1/namespaces/:namespace"
+	return []route{
+		{"GET", "/api/v1/status", "list", "gateways", a.status},
+		{"GET", "/api/v1/events", "list", "events.wasmbed", a.events},
+
+		{"GET", ns + "/devices", "list", "devices", a.listDevices},
+		{"GET", ns + "/devices/:name", "get", "devices", a.getDevice},
+		{"GET", ns + "/devices/:name/explain", "get", "devices", a.explainDevice},
+		{"GET", ns + "/devices/:name/telemetry", "get", "devices/telemetry", a.telemetry},
+		{"GET", ns + "/devices/:name/logs", "get", "devices/logs", a.logs},
+		{"POST", ns + "/devices/:name/approve", "update", "devices/approval", a.approve},
+		{"POST", ns + "/devices/:name/reject", "update", "devices/approval", a.reject},
+		{"POST", ns + "/devices/:name/revoke", "update", "devices/approval", a.revoke},
+
+		{"GET", ns + "/applications", "list", "applications", a.listApplications},
+		{"GET", ns + "/applications/:name", "get", "applications", a.getApplication},
+		{"PUT", ns + "/applications/:name", "update", "applications", a.putApplication},
+		{"DELETE", ns + "/applications/:name", "delete", "applications", a.deleteApplication},
+		{"GET", ns + "/applications/:name/explain", "get", "applications", a.explainApplication},
+		{"GET", ns + "/applications/:name/devices", "get", "applications", a.applicationDevices},
+		{"POST", ns + "/applications/:name/rollback", "create", "applications/rollback", a.rollback},
+		{"POST", ns + "/applications/:name/pause", "update", "applications", a.pause},
+		{"POST", ns + "/applications/:name/resume", "update", "applications", a.resume},
+
+		{"GET", ns + "/gateways", "list", "gateways", a.listGateways},
+		{"GET", ns + "/gateways/:name", "get", "gateways", a.getGateway},
+		{"GET", ns + "/revisions", "list", "revisions", a.listRevisions},
+		{"GET", ns + "/modules", "list", "modules", a.listModules},
+		{"GET", ns + "/telemetry", "list", "devices/telemetry", a.telemetryOfAll},
+		{"GET", ns + "/logs", "list", "devices/logs", a.logsOfAll},
+		{"GET", ns + "/watch", "list", "devices", a.watch},
+	}
+}
+
+func (a *API) guard(rt route) httprouter.Handle {
+	return func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
+		req := &request{Request: r, namespace: p.ByName("namespace"), name: p.ByName("name")}
+		user, err := a.admit(r, rt, req.namespace, req.name)
+		if err == nil {
+			req.user = user
+			err = rt.handle(w, req)
+		}
+		if err != nil {
+			if errs.CodeOf(err) == errs.Internal {
+				a.Log.Error("request failed", "path", r.URL.Path, "error", err)
+			}
+			writeProblem(w, r, err)
+		}
+	}
+}
+
+type statusAnswer struct {
+	Version  string                     `json:"version"`
+	Time     time.Time                  `json:"time"`
+	Healthy  bool                       `json:"healthy"`
+	Parts    map[string]string          `json:"parts"` // "ok" or what is wrong
+	Gateways []affinity.Instance        `json:"gateways"`
+	Devices  map[string]int             `json:"devices"` // known, by namespace
+	Counts   map[string]json.RawMessage `json:"-"`
+}
+
+// status says whether the parts are well. It answers 200 also when they are not: the body says which.
+func (a *API) status(w http.ResponseWriter, r *request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	ans := statusAnswer{Version: run.Version, Time: a.Now().UTC(), Healthy: true, Parts: map[string]string{}, Devices: map[string]int{}}
+	note := func(part string, err error) {
+		ans.Parts[part] = "ok"
+		if err != nil {
+			ans.Parts[part], ans.Healthy = err.Error(), false
+		}
+	}
+	gateways, err := a.Affinity.Instances(ctx)
+	ans.Gateways = gateways
+	note("redis", err)
+	if err == nil && len(gateways) == 0 {
+		err = errs.New(errs.Unavailable, "no gateway is up")
+	}
+	note("gateway", err)
+	for name, check := range a.Health {
+		note(name, check(ctx))
+	}
+	if spaces, err := a.Ledger.Namespaces(ctx); err == nil {
+		for _, ns := range spaces {
+			if n, err := a.Ledger.DevicesKnown(ctx, ns); err == nil {
+				ans.Devices[ns] = n
+			}
+		}
+	}
+	return writeJSON(w, http.StatusOK, ans)
+}
