@@ -1,0 +1,1 @@
+../../core/include/wasmbed/port.h
