@@ -373,6 +373,9 @@ type RolloutStatus struct {
 	// When it was complete or failed.
 	// +optional
 	CompletedAt *metav1.Time `json:"completedAt,omitempty"`
+	// The final state that was told as an event. While it is not state, the event is still to be said.
+	// +optional
+	Told RolloutState `json:"told,omitempty"`
 	// Source and id of the event that rollback answered with this decision, or declined to. The same event
 	// again changes nothing.
 	// +optional
