@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"wasmbed.io/wasmbed/internal/errs"
+)
+
+// show prints v as JSON or YAML, or calls table for the other outputs.
+func (c *cli) show(v any, table func(w *tabwriter.Writer, wide bool)) error {
+	switch c.output {
+	case "json":
+		b, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			return errs.New(errs.Internal, "%w", err)
+		}
+		fmt.Fprintln(c.out, string(b))
+	case "yaml":
+		b, err := yaml.Marshal(v)
+		if err != nil {
+			return errs.New(errs.Internal, "%w", err)
+		}
+		fmt.Fprint(c.out, string(b))
+	default:
+		w := tabwriter.NewWriter(c.out, 0, 4, 3, ' ', 0)
+		table(w, c.output == "wide")
+		return w.Flush()
+	}
+	return nil
+}
+
+func row(w io.Writer, cells ...any) {
+	for i, cell := range cells {
+		if i > 0 {
+			fmt.Fprint(w, "\t")
+		}
+		if s := fmt.Sprint(cell); s == "" {
+			fmt.Fprint(w, "-")
+		} else {
+			fmt.Fprint(w, strings.Map(printable, s))
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+// printable keeps what devices say from steering the terminal.
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		return '?'
+	}
+	return r
+}
+
+func age(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	d := time.Since(t)
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return "--:--:--.---"
+	}
+	return t.Local().Format("15:04:05.000")
+}
