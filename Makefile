@@ -29,7 +29,7 @@ need-test:
 .PHONY: build
 build: need-run ## all commands into bin/
 	@mkdir -p $(BIN)
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(COMMANDS:%=./cmd/%)
+	go build -ldflags '$(LDFLAGS)' -o $(BIN)/ $(COMMANDS:%=./cmd/%) ./cmd/standalone/kubeapi
 	@ln -sf wasmbed $(BIN)/kubectl-wasmbed
 
 .PHONY: run

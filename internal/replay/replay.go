@@ -43,10 +43,5 @@ func Remember(ctx context.Context, s Store, function string, e ce.Event, reply *
 	return s.SetOnce(ctx, key(function, e), e.ID(), string(b))
 }
 
-// Forget takes a remembered answer back, whose effect did not come about.
-func Forget(ctx context.Context, s Store, function string, e ce.Event) error {
-	return s.SetOnce(ctx, key(function, e), e.ID(), "")
-}
-
 // key keeps the functions apart that all get the same event.
 func key(function string, e ce.Event) string { return function + " " + e.Source() }
