@@ -68,17 +68,19 @@ func TestLife(t *testing.T) {
 	for _, x := range []struct {
 		name        string
 		rude, lossy bool
+		parallel    int
 		seed        uint64
 	}{
-		{"plain", false, false, 1}, {"replayed 1", true, false, 1}, {"replayed 2", true, false, 2},
-		{"answers lost 1", false, true, 1}, {"answers lost 2", true, true, 2}, {"answers lost 3", true, true, 3},
+		{"plain", false, false, 1, 1}, {"replayed 1", true, false, 1, 1}, {"replayed 2", true, false, 1, 2},
+		{"answers lost 1", false, true, 1, 1}, {"answers lost 2", true, true, 1, 2}, {"answers lost 3", true, true, 1, 3},
+		{"at once", false, false, 16, 1}, {"at once, answers lost", false, true, 16, 1},
 	} {
 		if n, err := strconv.ParseUint(os.Getenv("LIFE_SEED"), 10, 64); err == nil {
 			x.seed += n
 		}
 		t.Run(x.name, func(t *testing.T) {
 			w := newWorld(t, x.rude, x.seed)
-			w.lossy = x.lossy
+			w.lossy, w.parallel = x.lossy, x.parallel
 			life(w)
 		})
 	}
@@ -515,14 +517,14 @@ func TestKubernetesAwayCatchesUp(t *testing.T) {
 	}
 	w.mu.Unlock()
 	d := w.devices["press-01"]
-	report := w.table["report"]
+	report := w.tables[0]["report"]
 	d.version++
 	e := w.event(event.DeviceReported, gatewaySource, d.who.String(), event.Reported{Device: d.who, Epoch: d.epoch, Era: w.era(), Version: d.version, Full: true,
 		Apps: map[string]event.AppState{"app": {State: "Failed", Revision: "app-1", Attempt: 1, Reason: "TrapLoop"}}, StateDigest: "0000000000000000", Time: w.clock()})
 	if _, err := report.Function.Handle(w.ctx, e); err != nil {
 		t.Fatalf("a report was not recorded because Kubernetes is away: %v", err)
 	}
-	if _, err := w.table["deploy"].Function.Handle(w.ctx, w.event(event.TimerDue, gatewaySource, "", event.Timer{Kind: "advance", Namespace: ns, Name: "app"})); Status(err) != 503 {
+	if _, err := w.tables[0]["deploy"].Function.Handle(w.ctx, w.event(event.TimerDue, gatewaySource, "", event.Timer{Kind: "advance", Namespace: ns, Name: "app"})); Status(err) != 503 {
 		t.Fatalf("deploy without Kubernetes: %v", err)
 	}
 	w.mu.Lock()

@@ -128,9 +128,11 @@ func (r *resultReceipt) Refused(id uint64, err error) {
 	(*conn)(r).undone(session.FlowResult, id, err)
 }
 
-// event makes an event of this gateway process.
+// event makes an event of this gateway process. A trace begins here (W3C Trace Context): what functions do
+// because of the event carries it on.
 func (g *Gateway) event(typ, id string, data any, about event.Option) (ce.Event, error) {
-	return event.New(typ, g.source, g.subject, id, data, event.In(g.cfg.Namespace), about, event.At(g.now()))
+	trace := "00-" + event.NewID() + "-" + event.NewID()[:16] + "-01"
+	return event.New(typ, g.source, g.subject, id, data, event.In(g.cfg.Namespace), about, event.At(g.now()), event.Ext(event.ExtTraceParent, trace))
 }
 
 // say queues an event of the gateway's own. The error is errs.Exhausted when there is no room.
@@ -143,8 +145,8 @@ func (g *Gateway) say(typ, id string, data any, about event.Option) error {
 	return g.uplink.Lifecycle(e, nil, 0)
 }
 
-// aboutGateway leaves the subject as it is.
-func aboutGateway(*ce.Event) {}
+// subject makes s the subject of an event that is about no device.
+func subject(s string) event.Option { return func(e *ce.Event) { e.SetSubject(s) } }
 
 // claim takes the device's lease. A session that waits for its welcome tries for a while; one that is open and
 // lost its lease with the ledger tries again with its device's next frame.
@@ -258,7 +260,7 @@ func (c *conn) enroll(a *session.Action) {
 	}
 	data.Namespace, data.Gateway, data.Instance, data.Session = g.cfg.Namespace, g.cfg.Gateway, g.cfg.Instance, token
 	data.RemoteAddress = c.addr.String()
-	about := func(e *ce.Event) { e.SetSubject(g.cfg.Namespace + "/" + data.KeyFingerprint) }
+	about := subject(g.cfg.Namespace + "/" + data.KeyFingerprint)
 	if data.Renewal != "" {
 		about = event.About(c.device)
 	}

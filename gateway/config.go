@@ -26,7 +26,7 @@ type Config struct {
 	ListenHTTP  string        `envconfig:"LISTEN_HTTP" default:":8080" desc:"Address for health, readiness, metrics and drain."`
 	TLSCert     string        `envconfig:"TLS_CERT" desc:"File with the server's certificate chain, PEM; read again when it changes."`
 	TLSKey      string        `envconfig:"TLS_KEY" desc:"File with its key, PEM."`
-	RedisURL    string        `envconfig:"REDIS_URL" default:"redis://127.0.0.1:6379" desc:"Redis, or several addresses of a Redis Cluster separated by commas."`
+	RedisURL    string        `envconfig:"REDIS_URL" default:"redis://127.0.0.1:6379" desc:"Redis; a Redis Cluster as redis://host:port?addr=host:port&addr=…"`
 	Sink        string        `envconfig:"SINK" desc:"URL of the broker's ingress. K_SINK wins when it is set."`
 	TrustDomain string        `envconfig:"TRUST_DOMAIN" default:"wasmbed.local" desc:"SPIFFE trust domain of the devices' certificates."`
 	DrainTime   time.Duration `envconfig:"DRAIN_TIME" default:"5s" desc:"How long the process takes at most to end its sessions and flush when it is told to stop."`

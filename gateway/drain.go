@@ -16,18 +16,20 @@ import (
 //     the protocol gives to close; what does not close is closed;
 //  4. each session's end releases its lease, so that the next gateway takes over without waiting, and says
 //     device.disconnected;
-//  5. the loops end (timers, reconciliation, wakes, registration): nothing produces events any more;
-//  6. the last event, Down, and all that waits goes to the broker; what does not fit into the time was never
-//     acknowledged, and its devices say it again elsewhere;
-//  7. the process is unregistered and its HTTP side closes.
+//  5. the process is unregistered and its last event, Down, is queued; the loops end (timers, reconciliation,
+//     wakes, registration): nothing produces events any more;
+//  6. all that waits goes to the broker; what does not fit into the time was never acknowledged, and its devices
+//     say it again elsewhere;
+//  7. the HTTP side closes.
 func (g *Gateway) drain() error {
 	end := time.Now().Add(g.cfg.DrainTime)
 	g.draining.Store(true)
 	g.log.Info("draining", "devices", g.hub.devicesOpen())
-	g.register()
+	waitUntil(g.register, time.Now().Add(g.cfg.DrainTime/10))
 
 	g.closing.Store(true)
 	g.tlsListener.Close()
+	g.accepting.Wait()
 
 	for _, c := range g.hub.list(nil) {
 		c.close(protocol.GoodbyeDrain, g.spread(), "")
@@ -41,8 +43,7 @@ func (g *Gateway) drain() error {
 
 	last, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
-	g.changed(stateDown, 0)
-	g.unregister(last)
+	waitUntil(func() { g.unregister(last) }, end)
 	g.stop()
 	waitUntil(g.loops.Wait, end)
 	err := g.uplink.Close(last)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	ce "github.com/cloudevents/sdk-go/v2/event"
+
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/gateway/session"
 )
@@ -56,7 +58,11 @@ func (g *Gateway) saidEra() {
 	if era == nil {
 		return
 	}
-	if g.say(event.LedgerLost, "lost/"+*era, event.Lost{Era: *era, By: g.cfg.Instance}, event.Ext(event.ExtEra, *era)) == nil {
+	about := func(e *ce.Event) {
+		e.SetSubject(*era)
+		e.SetExtension(event.ExtEra, *era)
+	}
+	if g.say(event.LedgerLost, "lost/"+*era, event.Lost{Era: *era, By: g.cfg.Instance}, about) == nil {
 		g.unsaidEra.CompareAndSwap(era, nil)
 	}
 }

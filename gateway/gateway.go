@@ -79,16 +79,17 @@ type Gateway struct {
 	tlsListener, httpListener net.Listener
 	http                      *http.Server
 
-	ctx      context.Context // of everything that runs; ends last
-	stop     context.CancelFunc
-	loops    sync.WaitGroup
-	conns    sync.WaitGroup // connections, from accept to finish
-	draining atomic.Bool
-	closing  atomic.Bool
-	asked    chan struct{} // closed when /drain or Close asks to stop
-	askOnce  sync.Once
-	done     chan struct{} // closed when Serve has returned
-	serving  atomic.Bool
+	ctx       context.Context // of everything that runs; ends last
+	stop      context.CancelFunc
+	loops     sync.WaitGroup
+	accepting sync.WaitGroup
+	conns     sync.WaitGroup // connections, from accept to finish
+	draining  atomic.Bool
+	closing   atomic.Bool
+	asked     chan struct{} // closed when /drain or Close asks to stop
+	askOnce   sync.Once
+	done      chan struct{} // closed when Serve has returned
+	serving   atomic.Bool
 }
 
 // New makes a gateway and starts nothing. The error is errs.Invalid: a setting that cannot work.
@@ -212,7 +213,13 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	}
 	g.loop(g.ticker.run)
 	g.poke(g.registerWake)
-	go func() { failed <- g.accept(g.ctx, g.tlsListener) }()
+	g.accepting.Add(1)
+	go func() {
+		defer g.accepting.Done()
+		if err := g.accept(g.ctx, g.tlsListener); err != nil {
+			failed <- err
+		}
+	}()
 	g.log.Info("gateway", "devices", g.TLSAddr(), "http", g.HTTPAddr(), "instance", g.cfg.Instance, "gateway", g.subject)
 
 	var err error
@@ -281,6 +288,5 @@ func (g *Gateway) ask() { g.askOnce.Do(func() { close(g.asked) }) }
 // missModule asks for a module that Redis does not hold.
 func (g *Gateway) missModule(d string) error {
 	g.metrics.moduleMisses.Inc()
-	return g.say(event.ModuleMissed, "", event.ModuleMiss{Namespace: g.cfg.Namespace, Digest: d},
-		event.Ext(event.ExtNamespace, g.cfg.Namespace))
+	return g.say(event.ModuleMissed, "", event.ModuleMiss{Namespace: g.cfg.Namespace, Digest: d}, subject(g.cfg.Namespace+"/"+d))
 }

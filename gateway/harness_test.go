@@ -109,6 +109,15 @@ func (a *authority) server() func(*tls.ClientHelloInfo) (*tls.Certificate, error
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c, nil }
 }
 
+func pemPair(t testing.TB, c *tls.Certificate) (cert, key []byte) {
+	t.Helper()
+	der, err := x509.MarshalECPrivateKey(c.PrivateKey.(*ecdsa.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
+}
+
 // issue gives an operational certificate; until may be in the past.
 func (a *authority) issue(uri string, pub any, until time.Time) []byte {
 	u, err := url.Parse(uri)
@@ -143,6 +152,7 @@ func fingerprint(t testing.TB, k *ecdsa.PrivateKey) string {
 
 // broker is an ingress that a test can take away, and the functions behind it in small.
 type broker struct {
+	t      testing.TB
 	srv    *httptest.Server
 	away   atomic.Bool
 	posted atomic.Int64 // requests, refused ones included
@@ -154,7 +164,7 @@ type broker struct {
 }
 
 func newBroker(t testing.TB) *broker {
-	b := &broker{ids: map[string]int{}}
+	b := &broker{t: t, ids: map[string]int{}}
 	b.srv = httptest.NewServer(b)
 	t.Cleanup(b.srv.Close)
 	return b
@@ -175,6 +185,9 @@ func (b *broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	for _, e := range es {
+		b.check(e)
+	}
 	b.mu.Lock()
 	for _, e := range es {
 		b.events = append(b.events, e)
@@ -187,6 +200,25 @@ func (b *broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.WriteHeader(http.StatusAccepted)
+}
+
+// check demands what the catalogue says of an event.
+func (b *broker) check(e ce.Event) {
+	for _, entry := range event.Catalogue() {
+		if entry.Type != e.Type() {
+			continue
+		}
+		for name := range entry.Extensions {
+			if event.Extension(e, name) == "" {
+				b.t.Errorf("%s without the extension %s", e.Type(), name)
+			}
+		}
+		if e.Subject() == "" || e.Time().IsZero() || event.Extension(e, event.ExtTraceParent) == "" && e.DataContentType() == event.JSON {
+			b.t.Errorf("%v", e)
+		}
+		return
+	}
+	b.t.Errorf("%s is not in the catalogue", e.Type())
 }
 
 // all returns the events of a type, in the order in which they came.

@@ -17,10 +17,12 @@ type poller struct {
 	fd   int
 	stop int // eventfd
 
-	mu    sync.Mutex
-	next  uint64
-	conns map[uint64]*conn
-	done  chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex
+	next   uint64
+	conns  map[uint64]*conn
+	closed bool
 }
 
 // newPoller starts a poller; close ends it.
@@ -88,10 +90,13 @@ func (p *poller) add(c *conn) error {
 	}
 	c.sock.raw = raw
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errs.New(errs.Unavailable, "the gateway stops")
+	}
 	p.next++
 	c.token64 = p.next
 	p.conns[c.token64] = c
-	p.mu.Unlock()
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff, Fd: int32(uint32(c.token64)), Pad: int32(uint32(c.token64 >> 32))}
 	var ctl error
 	if err := raw.Control(func(fd uintptr) { ctl = unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, int(fd), &ev) }); err != nil {
@@ -111,6 +116,13 @@ func (p *poller) remove(c *conn) {
 }
 
 func (p *poller) close() {
+	p.mu.Lock()
+	again := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if again {
+		return
+	}
 	unix.Write(p.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	<-p.done
 	unix.Close(p.stop)

@@ -25,6 +25,9 @@ func (g *Gateway) state() string {
 func (g *Gateway) register() {
 	g.registering.Lock()
 	defer g.registering.Unlock()
+	if g.said.state == stateDown {
+		return
+	}
 	ctx, cancel := g.redisContext()
 	defer cancel()
 	address := g.cfg.Address
@@ -59,10 +62,17 @@ type instanceSaid struct {
 func (g *Gateway) changed(state string, devices int) error {
 	return g.say(event.GatewayChanged, "", event.GatewayInstance{
 		Namespace: g.cfg.Namespace, Gateway: g.cfg.Gateway, Instance: g.cfg.Instance, State: state, Devices: devices,
-	}, event.Ext(event.ExtNamespace, g.cfg.Namespace))
+	}, subject(g.subject))
 }
 
+// unregister says that this process is gone. Nothing is registered after it.
 func (g *Gateway) unregister(ctx context.Context) {
+	g.registering.Lock()
+	defer g.registering.Unlock()
+	g.said.state = stateDown
+	if err := g.changed(stateDown, 0); err != nil {
+		g.log.Debug("not said to be down", "err", err)
+	}
 	if err := g.affinity.Unregister(ctx, g.cfg.Instance); err != nil {
 		g.log.Debug("not unregistered; the entry lapses", "err", err)
 	}

@@ -140,7 +140,7 @@ func (t *ticker) due(ctx context.Context, shard int) error {
 		about := func(e *ce.Event) {
 			e.SetSubject(timer.Namespace + "/" + timer.Name)
 			e.SetExtension(event.ExtNamespace, timer.Namespace)
-			e.SetExtension(extTimerKind, timer.Kind)
+			e.SetExtension(event.ExtTimerKind, timer.Kind)
 		}
 		if t.post(event.TimerDue, key, timer, about, done) {
 			g.metrics.timers.WithLabelValues(timer.Kind).Inc()
@@ -148,8 +148,6 @@ func (t *ticker) due(ctx context.Context, shard int) error {
 	}
 	return nil
 }
-
-const extTimerKind = "timerkind"
 
 // expired says that sessions ended with their gateways.
 func (t *ticker) expired(ctx context.Context, shard int) error {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -27,10 +28,20 @@ type stub struct {
 	listener net.Listener
 	ca       *x509.Certificate
 	caKey    *ecdsa.PrivateKey
+	sessions chan *stubSession
+
+	mu       sync.Mutex        // guards the rest, which tests change while sessions run
 	modules  map[string][]byte // by digest
 	missing  int               // so many chunk requests are answered NotFound
 	holdAcks bool              // of telemetry
-	sessions chan *stubSession
+	held     uint64            // seq of the first telemetry that was not acknowledged
+}
+
+// set changes what mu guards.
+func (s *stub) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
 }
 
 const patience = 30 * time.Second // generous: the machine may be busy
@@ -131,7 +142,8 @@ type stubSession struct {
 	got      chan Message // closed with the session
 	enrolled bool
 	hello    *Hello
-	ids      uint64
+	writing  sync.Mutex
+	ids      uint64              // of writing
 	apps     map[string]AppState // as reported; of the reading goroutine
 	version  uint64
 	enrolls  int
@@ -186,16 +198,17 @@ func (ss *stubSession) welcome(h *Hello) Phase {
 }
 
 // send numbers and writes a message.
-func (ss *stubSession) send(m Message) uint64 {
+func (ss *stubSession) send(m Message) {
+	ss.writing.Lock()
+	defer ss.writing.Unlock()
 	ss.ids++
 	setID(m, ss.ids)
 	frame, err := Append(nil, m)
 	if err != nil {
 		ss.t.Error(err)
-		return 0
+		return
 	}
 	ss.raw(frame)
-	return ss.ids
 }
 
 func (ss *stubSession) raw(frame []byte) {
@@ -239,7 +252,13 @@ func (ss *stubSession) answer(m Message) {
 		ss.report(m)
 		ss.send(&Ack{Refers: m.ID})
 	case *Telemetry:
-		if !ss.holdAcks {
+		hold := false
+		ss.set(func() {
+			if hold = ss.holdAcks; hold && ss.held == 0 {
+				ss.held = m.Seq
+			}
+		})
+		if !hold {
 			ss.send(&Ack{Refers: m.ID})
 		}
 	case *Logs:
@@ -283,11 +302,14 @@ func (ss *stubSession) evidence(e *Evidence) {
 }
 
 func (ss *stubSession) chunk(m *ChunkRequest) {
-	module := ss.modules[string(m.Digest)]
-	if ss.missing > 0 {
-		ss.missing--
-		module = nil
-	}
+	var module []byte
+	ss.set(func() {
+		if ss.missing > 0 {
+			ss.missing--
+			return
+		}
+		module = ss.modules[string(m.Digest)]
+	})
 	if module == nil || int(m.Offset) >= len(module) {
 		ss.send(&Error{Refers: m.ID, Code: CodeNotFound})
 		return

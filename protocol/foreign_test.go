@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"syscall"
@@ -33,6 +34,7 @@ func needNode(t *testing.T) {
 // TestForeignVectors reads the vectors with a third codec.
 func TestForeignVectors(t *testing.T) {
 	needNode(t)
+	t.Parallel()
 	out, err := exec.Command("node", "testdata/foreign/vectors.mjs", "vectors").CombinedOutput()
 	if want := fmt.Sprintf("%d vectors\n", len(loadVectors(t))); err != nil || string(out) != want {
 		t.Fatalf("%v: %s, want %s", err, out, want)
@@ -151,7 +153,7 @@ var (
 func (s *stub) module(body []byte, pad int) (digest []byte, size uint32) {
 	b := wasm(body, pad)
 	sum := sha256.Sum256(b)
-	s.modules[string(sum[:])] = b
+	s.set(func() { s.modules[string(sum[:])] = b })
 	return sum[:], uint32(len(b))
 }
 
@@ -188,6 +190,7 @@ func (ss *stubSession) result(id byte, want CommandStatus) *CommandResult {
 
 func TestForeignDevice(t *testing.T) {
 	needNode(t)
+	t.Parallel()
 	s := newStub(t)
 	dir := filepath.Join(t.TempDir(), "device")
 	good, goodSize := s.module(returnsZero, 5000)
@@ -212,7 +215,7 @@ func TestForeignDevice(t *testing.T) {
 		t.Fatal("the issued certificate is not used")
 	}
 	until(ss, "a full report", func(m *Report) bool { return m.Full && len(m.Apps) == 0 })
-	s.missing = 1
+	s.set(func() { s.missing = 1 })
 	ss.order(1, VerbDeploy, "hello-1", 1, good, goodSize)
 	ss.result(1, CommandAccepted)
 	ss.state("on trial", func(s AppState) bool { return s.State == StateRunning && !s.Confirmed && s.Running == "hello-1" })
@@ -221,7 +224,7 @@ func TestForeignDevice(t *testing.T) {
 	if n := f.count("chunk"); n < 4 {
 		t.Errorf("%d chunks", n)
 	}
-	first := until(ss, "telemetry", func(m *Telemetry) bool { return m.Records[0].App == "hello" })
+	until(ss, "telemetry", func(m *Telemetry) bool { return m.Records[0].App == "hello" })
 
 	// The same command again does nothing and says so.
 	ss.order(1, VerbDeploy, "hello-1", 1, good, goodSize)
@@ -244,14 +247,17 @@ func TestForeignDevice(t *testing.T) {
 
 	// Killed in the middle of a transfer it goes on where it was, and telemetry that was not acknowledged before
 	// a mere disconnect comes again.
-	s.holdAcks = true
-	late := until(ss, "telemetry", func(m *Telemetry) bool { return m.Seq > first.Seq })
+	s.set(func() { s.holdAcks = true })
+	late := until(ss, "telemetry", func(m *Telemetry) (held bool) {
+		s.set(func() { held = s.held == m.Seq })
+		return held
+	})
 	ss.conn.Close()
-	s.holdAcks = false
+	s.set(func() { s.holdAcks = false })
 	ss = s.next()
 	again := until(ss, "telemetry again", func(*Telemetry) bool { return true })
-	if again.Seq > late.Seq {
-		t.Errorf("telemetry %d was not sent again, but %d", late.Seq, again.Seq)
+	if !reflect.DeepEqual(again.Records, late.Records) || again.Seq != late.Seq {
+		t.Errorf("telemetry %+v was not sent again, but %+v", late, again)
 	}
 	ss.order(4, VerbUpdate, "hello-3", 3, second, secondSize)
 	until(ss, "a later piece", func(m *ChunkRequest) bool { return m.Offset > 20_000 })
@@ -294,19 +300,20 @@ func TestForeignDevice(t *testing.T) {
 
 func TestForeignDeviceRefuses(t *testing.T) {
 	needNode(t)
+	t.Parallel()
 	s := newStub(t)
 	f := startForeign(t, s, filepath.Join(t.TempDir(), "device"))
 	s.next().ended()
 	ss := s.next()
 	garbage := wasm(returnsZero, 10)[:20]
 	sum := sha256.Sum256(garbage)
-	s.modules[string(sum[:])] = garbage
+	s.set(func() { s.modules[string(sum[:])] = garbage })
 	ss.order(1, VerbDeploy, "hello-1", 1, sum[:], 20)
 	if st := ss.state("failed", func(s AppState) bool { return s.State == StateFailed }); st.Reason != ReasonNotWasm {
 		t.Errorf("%+v", st)
 	}
 	wrong := sha256.Sum256([]byte("something else"))
-	s.modules[string(wrong[:])] = garbage
+	s.set(func() { s.modules[string(wrong[:])] = garbage })
 	ss.order(2, VerbUpdate, "hello-2", 2, wrong[:], 20)
 	if st := ss.state("failed", func(s AppState) bool { return s.State == StateFailed && s.Revision == "hello-2" }); st.Reason != ReasonDigestMismatch {
 		t.Errorf("%+v", st)

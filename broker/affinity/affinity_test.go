@@ -345,18 +345,19 @@ func testInstances(e *env) {
 	}
 }
 
+// Cases that listen have process names of their own: on a cluster a wake of the case before may come late.
 func testWakes(e *env) {
-	zero, err := e.a.Subscribe(e.ctx, "gw-0")
+	zero, err := e.a.Subscribe(e.ctx, "wakes-0")
 	e.must(err)
-	one, err := e.a.Subscribe(e.ctx, "gw-1")
+	one, err := e.a.Subscribe(e.ctx, "wakes-1")
 	e.must(err)
 	a := dev(1)
-	e.acquire(a, "gw-0")
-	second := e.acquire(a, "gw-1")
+	e.acquire(a, "wakes-0")
+	second := e.acquire(a, "wakes-1")
 	if w := e.next(zero); w != (affinity.Wake{Kind: affinity.WakeSuperseded, Device: a, Epoch: second}) {
 		e.Fatalf("wake %+v", w)
 	}
-	e.must(e.l.PutVerdict(e.ctx, "gw-1", "s1", ledger.Verdict{Status: "Accepted"}))
+	e.must(e.l.PutVerdict(e.ctx, "wakes-1", "s1", ledger.Verdict{Status: "Accepted"}))
 	if w := e.next(one); w != (affinity.Wake{Kind: affinity.WakeVerdict, Session: "s1"}) {
 		e.Fatalf("wake %+v", w)
 	}
@@ -368,7 +369,7 @@ func testWakes(e *env) {
 	}
 	// What does not change wakes nobody: the next wake is the verdict's.
 	e.must(e.l.Deny(e.ctx, "farm", "abcd", "Revoked"))
-	e.must(e.l.PutVerdict(e.ctx, "gw-0", "s2", ledger.Verdict{}))
+	e.must(e.l.PutVerdict(e.ctx, "wakes-0", "s2", ledger.Verdict{}))
 	if w := e.next(zero); w.Kind != affinity.WakeVerdict {
 		e.Fatalf("wake %+v", w)
 	}
@@ -380,10 +381,10 @@ func testWakes(e *env) {
 
 // testLedgerWakes: whatever changes a device's desired wakes the gateway process that holds it.
 func testLedgerWakes(e *env) {
-	s, err := e.a.Subscribe(e.ctx, "gw-0")
+	s, err := e.a.Subscribe(e.ctx, "ledger-0")
 	e.must(err)
 	a, app := dev(1), ledger.App{Namespace: "farm", Name: "blink"}
-	epoch := e.acquire(a, "gw-0")
+	epoch := e.acquire(a, "ledger-0")
 	woken := func(what string) {
 		e.Helper()
 		if w := e.next(s); w != (affinity.Wake{Kind: affinity.WakeDesired, Device: a, Epoch: epoch}) {
@@ -416,7 +417,7 @@ func testLedgerWakes(e *env) {
 
 // testGap: after Redis dropped the connections, a subscription connects again and says that wakes may be lost.
 func testGap(e *env) {
-	s, err := e.a.Subscribe(e.ctx, "gw-0")
+	s, err := e.a.Subscribe(e.ctx, "gap-0")
 	e.must(err)
 	kill := func(ctx context.Context, c *redis.Client) error {
 		return c.Do(ctx, "client", "kill", "type", "pubsub").Err()
@@ -429,7 +430,7 @@ func testGap(e *env) {
 	if w := e.next(s); w.Kind != affinity.WakeAll {
 		e.Fatalf("wake %+v", w)
 	}
-	e.must(e.l.PutVerdict(e.ctx, "gw-0", "s1", ledger.Verdict{}))
+	e.must(e.l.PutVerdict(e.ctx, "gap-0", "s1", ledger.Verdict{}))
 	for w := e.next(s); w.Kind != affinity.WakeVerdict; w = e.next(s) {
 		if w.Kind != affinity.WakeAll {
 			e.Fatalf("wake %+v", w)

@@ -177,3 +177,38 @@ func BenchmarkDispatch(b *testing.B) {
 	}
 	perCPU(b, rdb, before)
 }
+
+// BenchmarkMemory is what a device costs in Redis: one application, running; without telemetry.
+func BenchmarkMemory(b *testing.B) {
+	l, rdb, era, ds := bench(b, 5000)
+	for i, d := range ds {
+		if _, err := l.Report(context.Background(), event.Reported{Device: d, Epoch: uint64(i + 1), Era: era, Version: 1, Full: true, Apps: running(1, 1)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	used := func() float64 {
+		s, err := rdb.Info(context.Background(), "memory").Result()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, line := range lines(s) {
+			if v, ok := strings.CutPrefix(line, "used_memory:"); ok {
+				f, _ := strconv.ParseFloat(v, 64)
+				return f
+			}
+		}
+		return 0
+	}
+	full := used()
+	for i := range l.Shards() { // history is bounded, whatever the fleet
+		rdb.Del(context.Background(), l.keys.Feed(i))
+	}
+	with := used()
+	rdb.FlushAll(context.Background())
+	empty := used()
+	for b.Loop() {
+		continue
+	}
+	b.ReportMetric((with-empty)/float64(len(ds)), "B/device")
+	b.ReportMetric((full-with)/1024, "KiB-feeds")
+}

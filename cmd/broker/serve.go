@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -45,6 +46,9 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err != nil {
 		return errs.New(errs.CodeOf(err), "WASMBED_TRIGGERS %s: %w", cfg.Triggers, err)
 	}
+	// A post shall be refused at once while Redis is away, not after go-redis' ten attempts to dial.
+	o.DialerRetries, o.MaxRetries = 1, 1
+	redis.SetLogger(quiet{log})
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
 	registry := prometheus.NewRegistry()
@@ -84,6 +88,13 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 		return src.Run(ctx)
 	})
 	return g.Wait()
+}
+
+// quiet takes what go-redis says about its connections; the broker says itself when Redis is away.
+type quiet struct{ log *slog.Logger }
+
+func (q quiet) Printf(ctx context.Context, format string, args ...any) {
+	q.log.DebugContext(ctx, fmt.Sprintf(format, args...))
 }
 
 func kubernetes(kubeconfig string) (*rest.Config, error) {

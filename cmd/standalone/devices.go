@@ -36,6 +36,7 @@ func (p *platform) startDevices(ctx context.Context, c call) error {
 		if err := p.waitForSettings(ctx); err != nil {
 			return err
 		}
+		p.reached("gateways know their settings")
 	}
 	return p.startBoards(ctx)
 }

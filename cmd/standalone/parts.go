@@ -364,7 +364,8 @@ func (p *platform) lonePart(ctx context.Context, part string, say func(map[strin
 	}, nil
 }
 
-// overrides lets the environment move a lone part, so that a second gateway can stand beside the first.
+// overrides lets the environment move a lone part, so that a second gateway can stand beside the first. Port 0 is
+// the port that the platform chose for it, or any when somebody has that.
 func (p *platform) overrides() {
 	for name, o := range map[string]struct {
 		from string
@@ -373,9 +374,16 @@ func (p *platform) overrides() {
 		"TLS": {p.cfg.Listen.TLS, &p.ends.TLS}, "HTTP": {p.cfg.Listen.HTTP, &p.ends.HTTP}, "DASHBOARD": {p.cfg.Listen.Dashboard, &p.ends.Dashboard},
 		"API": {p.cfg.Listen.API, &p.ends.API}, "BROKER": {p.cfg.Listen.Broker, &p.ends.Broker}, "FUNCTIONS": {p.cfg.Listen.Functions, &p.ends.Functions},
 	} {
-		if _, ok := os.LookupEnv(run.Prefix + "_LISTEN_" + name); ok {
-			*o.to = o.from
+		if _, ok := os.LookupEnv(run.Prefix + "_LISTEN_" + name); !ok {
+			continue
 		}
+		if _, port, err := net.SplitHostPort(o.from); err == nil && port == "0" {
+			if l, err := net.Listen("tcp", *o.to); err == nil {
+				l.Close()
+				continue
+			}
+		}
+		*o.to = o.from
 	}
 	if p.cfg.Advertise != "" {
 		p.ends.Address = p.cfg.Advertise

@@ -37,7 +37,8 @@ type platform struct {
 	spawn *spawner
 	runs  *runners
 
-	held map[string]net.Listener // ports taken at the start, until their part listens itself
+	begun time.Time
+	held  map[string]net.Listener // ports taken at the start, until their part listens itself
 }
 
 // up starts everything but what c leaves out, says so on out, and runs until ctx ends.
@@ -55,7 +56,7 @@ func up(ctx context.Context, cfg *Config, c call, out io.Writer) (err error) {
 	defer logFile.Close()
 	log := slog.New(teeHandler{run.Logger(logFile, "standalone").Handler(), run.Logger(os.Stderr, "standalone").Handler()})
 
-	p := &platform{cfg: cfg, state: st, log: log, spawn: newSpawner(), runs: newRunners(log), held: map[string]net.Listener{}}
+	p := &platform{cfg: cfg, state: st, log: log, spawn: newSpawner(), runs: newRunners(log), begun: begun, held: map[string]net.Listener{}}
 	defer p.releaseAll()
 	if err := p.plan(c); err != nil {
 		return err
@@ -183,6 +184,7 @@ func (p *platform) start(ctx context.Context, c call) error {
 		if err := p.waitForRedis(gctx, c); err != nil {
 			return err
 		}
+		p.reached("redis answers")
 		close(redisUp)
 		if err := begin(partBroker, []string{"broker"}, p.makeBroker); err != nil {
 			return err
@@ -197,10 +199,12 @@ func (p *platform) start(ctx context.Context, c call) error {
 			if err := p.startKube(gctx); err != nil {
 				return err
 			}
+			p.reached("the kubernetes api answers")
 		}
 		if err := p.setup(gctx, c); err != nil {
 			return err
 		}
+		p.reached("kubernetes has what the platform needs")
 		close(certs)
 		if err := wait(gctx, redisUp); err != nil {
 			return err
@@ -211,7 +215,11 @@ func (p *platform) start(ctx context.Context, c call) error {
 		if err := begin(partAPI, []string{"api"}, p.makeAPI); err != nil {
 			return err
 		}
-		return begin(partSource, nil, p.makeSource)
+		if err := begin(partSource, nil, p.makeSource); err != nil {
+			return err
+		}
+		p.reached("functions and source run")
+		return nil
 	})
 	g.Go(func() error {
 		for _, ch := range []chan struct{}{redisUp, certs} {
@@ -228,6 +236,11 @@ func (p *platform) start(ctx context.Context, c call) error {
 		return p.startDevices(gctx, c)
 	})
 	return g.Wait()
+}
+
+// reached logs a step of the start.
+func (p *platform) reached(step string) {
+	p.log.Info("start: "+step, "after", time.Since(p.begun).Round(time.Millisecond))
 }
 
 func wait(ctx context.Context, ch <-chan struct{}) error {

@@ -74,7 +74,10 @@ func (p *platform) setup(ctx context.Context, c call) error {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.Apply(gctx, crds...) })
+	g.Go(func() error {
+		defer p.reached("the CRDs are served")
+		return a.Apply(gctx, crds...)
+	})
 	g.Go(func() error {
 		// The authority's Secret needs its namespace, which is the first of the roles' objects.
 		if err := b.Apply(gctx, roles[:1]...); err != nil {
@@ -83,6 +86,7 @@ func (p *platform) setup(ctx context.Context, c call) error {
 		if err := p.certificates(gctx, set); err != nil {
 			return err
 		}
+		defer p.reached("the parts have their roles")
 		return b.Apply(gctx, roles[1:]...)
 	})
 	g.Go(func() error { return p.ensureNamespace(gctx, c1) })

@@ -17,6 +17,7 @@ import (
 
 	"wasmbed.io/wasmbed/api/module"
 	"wasmbed.io/wasmbed/api/v1alpha1"
+	"wasmbed.io/wasmbed/functions/api"
 	"wasmbed.io/wasmbed/internal/errs"
 )
 
@@ -224,7 +225,7 @@ func (c *cli) waitReady(ctx context.Context, name string, generation int64) erro
 			case ready.Status == metav1.ConditionTrue:
 				fmt.Fprintf(c.out, "application %s: revision %s runs on %d of %d devices\n", name, s.Revision, s.Ready, s.Desired)
 				return nil
-			case ready.Reason == "ModuleInvalid", ready.Reason == "ModuleNotFound", ready.Reason == "NoTargets":
+			case api.Misapplied(ready), ready.Reason == "NoTargets":
 				return errs.New(errs.Invalid, "%s: %s", ready.Reason, ready.Message)
 			case ended && s.Rollout.State == v1alpha1.RolloutFailedState && !rollsBack(&a.Object):
 				return errs.New(errs.Conflict, "the rollout failed: %s", ready.Message).WithMend("wasmbed explain app %s", name)

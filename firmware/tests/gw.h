@@ -110,6 +110,8 @@ bool gw_run(gw *g, int64_t ms, bool (*done)(gw *g));
 uint64_t gw_send(gw *g, wb_msg *m);
 void gw_raw(gw *g, const uint8_t *frame, size_t len);
 void gw_close(gw *g);
+/* Says that a frame is durable; or nothing, or Busy, as g->away and g->busy say. */
+void gw_ack(gw *g, uint64_t id);
 wb_msg gw_command(gw *g, const gw_want *w, uint8_t verb);
 
 #endif

@@ -43,7 +43,7 @@ typedef struct test {
     void (*run)(void);
 } test;
 
-extern const test cbor_tests[], codec_tests[], vector_tests[], queue_tests[], wasm_tests[], store_tests[],
+extern const test codec_tests[], vector_tests[], queue_tests[], wasm_tests[], store_tests[],
     session_tests[], life_tests[], host_tests[], power_tests[], link_tests[];
 
 #endif

@@ -30,7 +30,7 @@ void world_free(world *w)
 
 bool is_enrolled(gw *g)
 {
-    return g->phase == 2 && g->reported;
+    return g->open && g->phase == 2 && g->reported;
 }
 
 void world_enroll(world *w)

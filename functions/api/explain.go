@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sort"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"wasmbed.io/wasmbed/api/v1alpha1"
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
@@ -68,7 +70,7 @@ func Explain(app *v1alpha1.Application, dev *v1alpha1.Device, v ledger.DeviceVie
 	if a != nil && a.Reported != nil {
 		x.Running, x.Reason = a.Reported.Running, a.Reported.Reason
 	}
-	if c := condition(app.Status.Conditions, "Ready"); c != nil && c.Status != "True" && (c.Reason == "ModuleInvalid" || c.Reason == "ModuleNotFound") {
+	if c := condition(app.Status.Conditions, "Ready"); c != nil && Misapplied(*c) {
 		return say(CauseInvalid, "mend the Application's module or manifest", "%s", c.Message)
 	}
 	if dev != nil && dev.Spec.Approval != v1alpha1.ApprovalApproved {
@@ -120,6 +122,19 @@ func Explain(app *v1alpha1.Application, dev *v1alpha1.Device, v ledger.DeviceVie
 		return say(CauseInProgress, "", "the device is at %s with %s", a.Reported.State, x.Wanted)
 	}
 	return say(CauseInProgress, "", "%s was sent; the device has not yet said anything about it", x.Wanted)
+}
+
+// Misapplied reports whether a Ready condition says that the Application itself cannot be carried out (its
+// module, manifest or targets are wrong), and not how far its devices are.
+func Misapplied(ready metav1.Condition) bool {
+	if ready.Status != metav1.ConditionFalse {
+		return false
+	}
+	switch ready.Reason {
+	case "RolloutProgressing", "RollingBack", "RolloutComplete", "RolloutFailed", "Paused", "NoTargets", "DevicesAway", "DevicesFailed", "DevicesHeld", "":
+		return false
+	}
+	return true
 }
 
 func ago(v ledger.DeviceView) string {

@@ -61,6 +61,9 @@ func (s *Session) request(csr []byte) *event.EnrollmentRequest {
 
 func (s *Session) ask(now time.Time, id uint64, r *event.EnrollmentRequest, out *Output) error {
 	e := s.enrolling
+	if e.asked != 0 && now.UnixNano()-e.asked < int64(enrollPause) {
+		return errBusy
+	}
 	if e.count++; e.count > maxEnrolls {
 		s.goodbye(protocol.GoodbyeBusy, protocol.RejectedRetry, "too many enrollments in one session", EndBusy, nil, out)
 		return nil

@@ -14,6 +14,8 @@ const (
 	commandEffect = 2 * time.Minute
 	// maxSent bounds the commands remembered, which is all that one comparison can produce.
 	maxSent = 64
+	// enrollPause is how long after an enroll that has no answer yet the next one is not taken.
+	enrollPause = 500 * time.Millisecond
 	// maxEnrolls is how often one session may ask for enrollment.
 	maxEnrolls = 64
 	// verdictPatience is how long an enroll or renew waits for its verdict before the device is told to ask

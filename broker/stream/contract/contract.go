@@ -39,6 +39,9 @@ func (d Delivery) ID() string { return d.Header.Get("Ce-Id") }
 
 // Suite is a set of subscribers and Triggers.
 type Suite struct {
+	// Skip names cases that a broker is known not to keep, and why.
+	Skip map[string]string
+
 	host string // host:port of the subscribers as the broker reaches them
 	dead string // host:port where nobody listens
 	run  string // makes ids and types of this run unique

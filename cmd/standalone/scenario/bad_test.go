@@ -38,9 +38,9 @@ func TestBadApplications(t *testing.T) {
 		name, reason string
 		app          *v1alpha1.Application
 	}{
-		{"not-wasm", "ModuleInvalid", application("not-wasm", []byte("#!/bin/sh"))},
-		{"truncated", "ModuleInvalid", application("truncated", hello[:len(hello)/2])},
-		{"no-permission", "ModuleInvalid", application("no-permission", hello, func(s *v1alpha1.ApplicationSpec) {
+		{"not-wasm", "NotWasm", application("not-wasm", []byte("\x00asm\x01\x00\x00\x00 and then nothing that makes sense"))},
+		{"truncated", "NotWasm", application("truncated", hello[:len(hello)/2])},
+		{"no-permission", "PermissionDenied", application("no-permission", hello, func(s *v1alpha1.ApplicationSpec) {
 			s.Manifest.Permissions = []v1alpha1.Permission{"clock"}
 		})},
 		{"no-module", "ModuleNotFound", application("no-module", nil, func(s *v1alpha1.ApplicationSpec) { s.Module.Name = "none" })},
@@ -64,6 +64,7 @@ func TestBadApplications(t *testing.T) {
 	}
 	for name, change := range map[string]func(*v1alpha1.ApplicationSpec){
 		"two modules": func(s *v1alpha1.ApplicationSpec) { s.Module.Name = "both" },
+		"a script":    func(s *v1alpha1.ApplicationSpec) { s.Module.Inline = []byte("#!/bin/sh") },
 		"no target":   func(s *v1alpha1.ApplicationSpec) { s.Targets = v1alpha1.Targets{} },
 		"no pages":    func(s *v1alpha1.ApplicationSpec) { s.Manifest.Limits.MemoryPages = -1 },
 		"odd permission": func(s *v1alpha1.ApplicationSpec) {

@@ -30,7 +30,7 @@ typedef struct outcome {
     uint8_t status;
     wb_reason reason;
     const char *text;
-    wb_app *fails; /* accepted, and its candidate is given up at once for `reason`: the answer goes first */
+    wb_app *fails; /* accepted, and the revision is given up at once for `reason`: the answer goes first */
 } outcome;
 
 static outcome done(void)
@@ -213,14 +213,11 @@ static wb_reason refuse_early(const wb_device *d, const wb_command *c, const cha
 
 /* Bytes, manifest and record of a new revision: progress first, then the record, which names manifest and digest, then
  * the manifest. Power between them leaves the old intent or a candidate that the boot takes back. */
-static outcome begin_candidate(wb_device *d, wb_app *a, const wb_command *c, bool fresh)
+static outcome begin_candidate(wb_device *d, wb_app *a, const wb_command *c)
 {
-    const char *text;
     uint8_t slot = (uint8_t)a->candidate;
     wb_slot *s = &a->slot[slot];
     bool run = a->want_run;
-    if (fresh && wb_store_clean(d, a) < 0)
-        return refused(WB_REASON_STORAGE_ERROR, NULL);
     if (s->stage == WB_STAGE_FETCHING) {
         wb_fetch_begin(d, a, 0);
         (void)wb_store_progress(d, a); /* an older one would only cost a second fetch */
@@ -232,9 +229,6 @@ static outcome begin_candidate(wb_device *d, wb_app *a, const wb_command *c, boo
     set_deadline(d, a, c->deadline);
     if (!run)
         wb_app_halt(d, a, true);
-    wb_reason r = refuse_early(d, c, &text);
-    if (r != WB_REASON_NONE)
-        return accepted_and_fails(a, r, text);
     if (wb_store_manifest(d, a, slot, c->manifest.raw) < 0)
         return accepted_and_fails(a, WB_REASON_STORAGE_ERROR, "manifest");
     return accepted();
@@ -244,6 +238,7 @@ static outcome begin_candidate(wb_device *d, wb_app *a, const wb_command *c, boo
 static outcome bring(wb_device *d, wb_app *a, const wb_command *c)
 {
     wb_reason reason;
+    const char *text;
     bool run = c->verb != WB_VERB_STOP, fresh = a == NULL;
     if (a != NULL && wb_given_up(a, c->revision, c->attempt, &reason))
         return failed(reason);
@@ -255,8 +250,22 @@ static outcome bring(wb_device *d, wb_app *a, const wb_command *c)
         a = new_app(d, c->app);
     if (a == NULL)
         return refused(WB_REASON_TOO_MANY_APPS, NULL);
+    if (fresh && wb_store_clean(d, a) < 0)
+        return refused(WB_REASON_STORAGE_ERROR, NULL);
     bool former_run = a->candidate >= 0 ? a->former_run : a->active >= 0 && a->want_run;
     wb_drop_candidate(d, a);
+    take_command(a, c);
+    a->want_run = run;
+    a->former_run = run && former_run;
+    a->failed_shown = false;
+    reason = refuse_early(d, c, &text);
+    if (reason != WB_REASON_NONE) { /* it takes no slot, and nothing of it is written but the verdict */
+        a->used = true;
+        a->owes = true;
+        if (!run)
+            wb_app_halt(d, a, true);
+        return accepted_and_fails(a, reason, text);
+    }
     uint8_t slot = choose_slot(a, c);
     wb_slot *s = &a->slot[slot];
     bool have = same_digest(s, c);
@@ -269,19 +278,15 @@ static outcome bring(wb_device *d, wb_app *a, const wb_command *c)
     s->size = c->size;
     s->manifest_crc = wb_crc32(0, c->manifest.raw.data, c->manifest.raw.len);
     s->stage = sure ? WB_STAGE_GOOD : have ? WB_STAGE_STAGED : WB_STAGE_FETCHING;
-    take_command(a, c);
     a->candidate = (int8_t)slot;
-    a->want_run = run;
-    a->former_run = run && former_run;
     a->leave = c->verb == WB_VERB_ROLLBACK;
     a->deadline = c->deadline;
-    a->failed_shown = false;
     a->checked = false;
     a->mismatches = 0;
     a->trial_boots = 0;
     if (a->former_run && a->run == WB_RUN_OFF) /* the one on trial made way for it */
         wb_start_active(d, a, 0);
-    return begin_candidate(d, a, c, fresh);
+    return begin_candidate(d, a, c);
 }
 
 static outcome start(wb_device *d, wb_app *a, const wb_command *c)
@@ -430,6 +435,8 @@ void wb_on_command(wb_device *d, uint64_t id, const wb_command *c)
         (void)wb_store_device(d);
     (void)wb_result_add(d, c->command.data, id, o.status, o.fails != NULL ? WB_REASON_NONE : o.reason,
                         o.fails != NULL ? NULL : o.text);
-    if (o.fails != NULL)
+    if (o.fails != NULL && o.fails->candidate >= 0)
         wb_candidate_failed(d, o.fails, o.reason, o.text);
+    else if (o.fails != NULL)
+        wb_revision_failed(d, o.fails, c->revision, c->attempt, o.reason, o.text);
 }

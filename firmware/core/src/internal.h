@@ -290,6 +290,7 @@ void wb_app_fault(wb_device *d, wb_app *a, const wb_trap *t, const char *entry);
 void wb_start_active(wb_device *d, wb_app *a, int64_t delay);
 void wb_drop_candidate(wb_device *d, wb_app *a); /* without a verdict; not saved */
 void wb_candidate_failed(wb_device *d, wb_app *a, wb_reason reason, const char *text);
+void wb_revision_failed(wb_device *d, wb_app *a, wb_text revision, uint64_t attempt, wb_reason reason, const char *text);
 void wb_active_failed(wb_device *d, wb_app *a, wb_reason reason, const char *text);
 void wb_slot_unreadable(wb_device *d, wb_app *a, uint8_t slot, wb_reason reason);
 void wb_finish(wb_device *d, wb_app *a, uint8_t status, wb_reason reason); /* the second result, when owed */

@@ -237,6 +237,12 @@ static int read_exact(wb_reader *r, uint8_t *out, size_t len)
     return 0;
 }
 
+/* A name as it may travel; empty where there is none. */
+static bool name_or_none(const char *s, bool needed)
+{
+    return s[0] == '\0' ? !needed : wb_name_valid(wb_cstr(s));
+}
+
 static int read_slot(wb_reader *r, wb_slot *s)
 {
     uint64_t stage, size, crc;
@@ -247,7 +253,7 @@ static int read_slot(wb_reader *r, wb_slot *s)
     s->stage = (uint8_t)stage;
     s->size = (uint32_t)size;
     s->manifest_crc = (uint32_t)crc;
-    return 0;
+    return name_or_none(s->revision, stage != WB_STAGE_EMPTY) ? 0 : WB_ECORRUPT;
 }
 
 static int read_failure(wb_reader *r, wb_failure *f)
@@ -257,7 +263,7 @@ static int read_failure(wb_reader *r, wb_failure *f)
         wb_read_uint(r, &f->attempt) < 0)
         return WB_ECORRUPT;
     f->reason = (uint8_t)reason;
-    return 0;
+    return name_or_none(f->revision, false) ? 0 : WB_ECORRUPT;
 }
 
 static int read_record(wb_reader *r, wb_app *a)
@@ -267,6 +273,8 @@ static int read_record(wb_reader *r, wb_app *a)
         return WB_ECORRUPT;
     if (a->name[0] == '\0')
         return WB_ENOENT; /* a tombstone */
+    if (!name_or_none(a->name, true))
+        return WB_ECORRUPT;
     if (small(r, 255, &flags) < 0 || read_exact(r, a->command, sizeof a->command) < 0 ||
         small(r, WB_SLOTS, &active) < 0 || small(r, WB_SLOTS, &candidate) < 0 || small(r, 255, &boots) < 0 ||
         small(r, UINT32_MAX, &deadline) < 0)
@@ -286,6 +294,8 @@ static int read_record(wb_reader *r, wb_app *a)
         if (read_failure(r, &a->failed[i]) < 0)
             return WB_ECORRUPT;
     if (read_str(r, a->failed_text, sizeof a->failed_text) < 0)
+        return WB_ECORRUPT;
+    if (a->failed_shown && (a->failed[0].revision[0] == '\0' || a->failed[0].reason == 0))
         return WB_ECORRUPT;
     return a->active >= 0 && a->active == a->candidate ? WB_ECORRUPT : 0;
 }

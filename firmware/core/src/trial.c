@@ -15,15 +15,15 @@ bool wb_given_up(const wb_app *a, wb_text revision, uint64_t attempt, wb_reason 
     return false;
 }
 
-static void remember_failure(wb_app *a, const wb_slot *s, wb_reason reason, const char *text)
+static void remember_failure(wb_app *a, wb_text revision, uint64_t attempt, wb_reason reason, const char *text)
 {
     unsigned last = WB_FAILURES_KEPT - 1;
     for (unsigned i = 0; i < last; i++)
-        if (strcmp(a->failed[i].revision, s->revision) == 0)
+        if (wb_text_is(revision, a->failed[i].revision))
             last = i; /* its own older entry goes, nobody else's */
     memmove(&a->failed[1], &a->failed[0], last * sizeof a->failed[0]);
-    memcpy(a->failed[0].revision, s->revision, sizeof s->revision);
-    a->failed[0].attempt = s->attempt;
+    wb_copy(a->failed[0].revision, sizeof a->failed[0].revision, revision);
+    a->failed[0].attempt = attempt;
     a->failed[0].reason = (uint8_t)reason;
     a->failed_shown = true;
     wb_copy(a->failed_text, sizeof a->failed_text, wb_cstr(text));
@@ -63,26 +63,9 @@ void wb_drop_candidate(wb_device *d, wb_app *a)
     a->request = 0;
 }
 
-void wb_candidate_failed(wb_device *d, wb_app *a, wb_reason reason, const char *text)
+/* The former revision goes on when it was never stopped for this, or comes back when it was to run. */
+static void without_candidate(wb_device *d, wb_app *a, wb_reason reason)
 {
-    wb_slot *s = &a->slot[a->candidate];
-    bool on_trial = a->inst.slot == a->candidate;
-    char kept[WB_TEXT_MAX + 1];
-    wb_copy(kept, sizeof kept, wb_cstr(text)); /* may point into what is changed here */
-    wb_note(d, WB_WARNING, a, "given up", s->revision);
-    wb_verify_cancel(d, a);
-    if (a->run == WB_RUN_ON && on_trial)
-        wb_app_halt(d, a, false);
-    remember_failure(a, s, reason, kept);
-    s->stage = complete(s->stage) ? WB_STAGE_BAD : WB_STAGE_EMPTY;
-    a->candidate = -1;
-    a->checked = false;
-    a->leave = false;
-    a->trial_boots = 0;
-    a->deadline = 0;
-    a->deadline_at = 0;
-    a->request = 0;
-    /* The former revision goes on when it was never stopped for this, or comes back when it was to run. */
     bool goes_on = a->run != WB_RUN_OFF && a->active >= 0;
     bool comes_back = a->active >= 0 && a->former_run && a->slot[a->active].stage == WB_STAGE_GOOD;
     a->want_run = goes_on || comes_back;
@@ -94,6 +77,35 @@ void wb_candidate_failed(wb_device *d, wb_app *a, wb_reason reason, const char *
     wb_finish(d, a, WB_COMMAND_FAILED, reason);
 }
 
+void wb_candidate_failed(wb_device *d, wb_app *a, wb_reason reason, const char *text)
+{
+    wb_slot *s = &a->slot[a->candidate];
+    bool on_trial = a->inst.slot == a->candidate;
+    char kept[WB_TEXT_MAX + 1];
+    wb_copy(kept, sizeof kept, wb_cstr(text)); /* may point into what is changed here */
+    wb_note(d, WB_WARNING, a, "given up", s->revision);
+    wb_verify_cancel(d, a);
+    if (a->run == WB_RUN_ON && on_trial)
+        wb_app_halt(d, a, false);
+    remember_failure(a, wb_cstr(s->revision), s->attempt, reason, kept);
+    s->stage = complete(s->stage) ? WB_STAGE_BAD : WB_STAGE_EMPTY;
+    a->candidate = -1;
+    a->checked = false;
+    a->leave = false;
+    a->trial_boots = 0;
+    a->deadline = 0;
+    a->deadline_at = 0;
+    a->request = 0;
+    without_candidate(d, a, reason);
+}
+
+/* A revision that never came into a slot. */
+void wb_revision_failed(wb_device *d, wb_app *a, wb_text revision, uint64_t attempt, wb_reason reason, const char *text)
+{
+    remember_failure(a, revision, attempt, reason, text);
+    without_candidate(d, a, reason);
+}
+
 void wb_active_failed(wb_device *d, wb_app *a, wb_reason reason, const char *text)
 {
     wb_slot *s = &a->slot[a->active];
@@ -102,12 +114,12 @@ void wb_active_failed(wb_device *d, wb_app *a, wb_reason reason, const char *tex
     wb_copy(kept, sizeof kept, wb_cstr(text));
     wb_note(d, WB_WARNING, a, "given up", s->revision);
     wb_app_halt(d, a, false);
-    remember_failure(a, s, reason, kept);
+    remember_failure(a, wb_cstr(s->revision), s->attempt, reason, kept);
     s->stage = reason == WB_REASON_DIGEST_MISMATCH || reason == WB_REASON_STORAGE_ERROR ? WB_STAGE_EMPTY : WB_STAGE_BAD;
     a->first_start = false;
     a->trap_count = a->row = 0;
     a->former_run = false;
-    if (a->candidate < 0 && a->slot[other].stage == WB_STAGE_GOOD &&
+    if (a->candidate < 0 && a->slot[other].stage == WB_STAGE_GOOD && a->slot[other].size <= d->cfg.module_size &&
         strcmp(a->slot[other].revision, a->failed[0].revision) != 0) {
         a->active = other;
         wb_start_active(d, a, 0);
@@ -142,7 +154,8 @@ void wb_slot_unreadable(wb_device *d, wb_app *a, uint8_t slot, wb_reason reason)
     wb_app_save(d, a);
 }
 
-/* The candidate's manifest was not written when power went: the command was not answered, and will come again. */
+/* The candidate is of no use, e.g. its manifest was not written when power went: the command was not answered, and will
+ * come again. */
 static void boot_without_manifest(wb_device *d, wb_app *a)
 {
     a->slot[a->candidate].stage = WB_STAGE_EMPTY;
@@ -189,8 +202,13 @@ static void boot_candidate(wb_device *d, wb_app *a)
 void wb_app_boot(wb_device *d, wb_app *a)
 {
     a->inst.slot = WB_SLOTS; /* nothing was loaded yet */
-    if (a->candidate >= 0)
+    /* A firmware with smaller slots than the one that wrote the record. */
+    if (a->candidate >= 0 && a->slot[a->candidate].size > d->cfg.module_size)
+        boot_without_manifest(d, a);
+    else if (a->candidate >= 0)
         boot_candidate(d, a);
+    if (a->used && a->active >= 0 && a->slot[a->active].size > d->cfg.module_size)
+        wb_active_failed(d, a, WB_REASON_MODULE_TOO_LARGE, "");
     if (!a->used || a->active < 0)
         return;
     bool trial = a->candidate >= 0 && a->slot[a->candidate].stage == WB_STAGE_TRIAL;

@@ -194,6 +194,8 @@ export class Session {
       const wait = Math.min(1000 * 2 ** this.asked.misses, 60_000);
       const { misses } = this.asked;
       this.asked = null;
+      if (this.stalled) clearTimeout(this.stalled.timer); // the gateway lives and waits, too
+      this.stalled = null;
       if ([...RETRIED, CODE.NotFound].includes(m.code)) this.fetchLater = this.after(wait, () => this.fetch(misses + 1));
     }
     if (this.enrolls.has(m.refers)) this.device.enrollFailed(this);

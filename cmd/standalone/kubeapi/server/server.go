@@ -100,6 +100,8 @@ func serve(ctx context.Context, o Options, f *files, l net.Listener, endpoint En
 	if err != nil {
 		return errs.New(errs.Internal, "kubernetes api: %w", err)
 	}
+	// There is one API server. With more, a new CRD is not served before the others can have heard of it: 5 s.
+	config.APIExtensions.ExtraConfig.MasterCount = 1
 	cc, err := config.Complete()
 	if err != nil {
 		return errs.New(errs.Internal, "kubernetes api: %w", err)
