@@ -86,6 +86,25 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// counted is a revision's name without its hash.
+func counted(name string) string { return name[:max(0, strings.LastIndexByte(name, '-'))] }
+
+// revision is the name of an application's n-th revision.
+func (w *world) revision(app string, n int64) string {
+	w.t.Helper()
+	revs, _, err := w.set.Revisions.List(w.ctx, ns, client.ListOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, r := range revs {
+		if r.Spec.Application == app && r.Spec.Number == n {
+			return r.Name
+		}
+	}
+	w.t.Fatalf("%s has no revision %d", app, n)
+	return ""
+}
+
 func life(w *world) {
 	t := w.t
 	w.gateway(v1alpha1.PairingAutomatic)
@@ -107,7 +126,7 @@ func life(w *world) {
 	w.settle(2 * time.Second)
 	a := w.want("vibration", "Ready", "True", "DevicesReady")
 	w.want("vibration", "Progressing", "False", "RolloutComplete")
-	if a.Status.Revision != "vibration-1" || a.Status.StableRevision != "vibration-1" || a.Status.ReadyDesired != "3/3" || a.Status.Condition != "Ready" {
+	if counted(a.Status.Revision) != "vibration-1" || counted(a.Status.StableRevision) != "vibration-1" || a.Status.ReadyDesired != "3/3" || a.Status.Condition != "Ready" {
 		t.Fatal(dump(a.Status))
 	}
 	w.runs("vibration", wasm(1), all[:3]...)
@@ -124,7 +143,7 @@ func life(w *world) {
 	w.edit("vibration", func(a *v1alpha1.Application) { a.Spec.Module.Inline = wasm(2) })
 	w.settle(2 * time.Second)
 	a = w.want("vibration", "Ready", "True", "DevicesReady")
-	if a.Status.StableRevision != "vibration-2" {
+	if counted(a.Status.StableRevision) != "vibration-2" {
 		t.Fatal(dump(a.Status))
 	}
 	w.runs("vibration", wasm(2), all[:3]...)
@@ -140,7 +159,7 @@ func life(w *world) {
 	if c == nil || c.Status != "True" || c.Reason != "RolloutFailed" || !strings.Contains(c.Message, "TrapLoop") {
 		t.Fatal(dump(a.Status))
 	}
-	if ro := a.Status.Rollout; ro.From != "vibration-3" || ro.To != "vibration-2" || ro.SpecRevision != "vibration-3" || ro.Sequence != 4 || a.Status.Condition != "RolledBack" {
+	if ro := a.Status.Rollout; counted(ro.From) != "vibration-3" || counted(ro.To) != "vibration-2" || counted(ro.SpecRevision) != "vibration-3" || ro.Sequence != 4 || a.Status.Condition != "RolledBack" {
 		t.Fatal(dump(a.Status))
 	}
 	w.runs("vibration", wasm(2), all[:3]...)
@@ -162,7 +181,7 @@ func life(w *world) {
 	w.edit("vibration", func(a *v1alpha1.Application) { a.Spec.Rollout.MaxUnavailable = ptr(intstr.FromInt32(2)) })
 	w.settle(2 * time.Second)
 	a = w.want("vibration", "Ready", "True", "DevicesReady")
-	if a.Status.ReadyDesired != "2/2" || a.Status.Rollout.To != "vibration-2" {
+	if a.Status.ReadyDesired != "2/2" || counted(a.Status.Rollout.To) != "vibration-2" {
 		t.Fatal(dump(a.Status))
 	}
 	w.runs("vibration", wasm(2), all[:2]...)
@@ -173,7 +192,7 @@ func life(w *world) {
 	w.runs("vibration", wasm(2), all...)
 
 	// A person goes back further, and then asks for something new.
-	w.post(w.event(event.RollbackRequested, "/wasmbed/api/alice", ns+"/vibration", event.RollbackRequest{Namespace: ns, Application: "vibration", To: "vibration-1", Reason: "noise", By: "alice"}))
+	w.post(w.event(event.RollbackRequested, "/wasmbed/api/alice", ns+"/vibration", event.RollbackRequest{Namespace: ns, Application: "vibration", To: w.revision("vibration", 1), Reason: "noise", By: "alice"}))
 	w.settle(2 * time.Second)
 	a = w.want("vibration", "RolledBack", "True", "Requested")
 	w.want("vibration", "Ready", "True", "DevicesReady")
@@ -335,7 +354,7 @@ func TestModuleProblems(t *testing.T) {
 	w.edit("later", func(a *v1alpha1.Application) { a.Spec.Module = v1alpha1.ModuleSource{Name: "never"} })
 	w.settle(time.Second)
 	a := w.want("later", "Ready", "False", "ModuleNotFound")
-	if a.Status.ReadyDesired != "2/2" || a.Status.Revision != "later-1" {
+	if a.Status.ReadyDesired != "2/2" || counted(a.Status.Revision) != "later-1" {
 		t.Error(dump(a.Status))
 	}
 	w.runs("later", wasm(7), "press-01", "press-02")
@@ -460,7 +479,7 @@ func TestHistory(t *testing.T) {
 	revs, _, err := w.set.Revisions.List(w.ctx, ns, client.ListOptions{Labels: v1alpha1.LabelApplication + "=app"})
 	var names []string
 	for _, r := range revs {
-		names = append(names, r.Name)
+		names = append(names, counted(r.Name))
 	}
 	if want := []string{"app-4", "app-5", "app-6", "app-7"}; err != nil || !slices.Equal(names, want) { // wanted, the one before, and two more
 		t.Errorf("revisions %v, want %v", names, want)
@@ -478,7 +497,7 @@ func TestHistory(t *testing.T) {
 	}
 	w.edit("app", func(a *v1alpha1.Application) { a.Spec.Module.Inline = wasm(4) }) // app-5's bytes
 	w.settle(time.Second)
-	if a := w.app("app"); a.Status.Revision != "app-5" {
+	if a := w.app("app"); counted(a.Status.Revision) != "app-5" {
 		t.Errorf("equal bytes are revision %s", a.Status.Revision)
 	}
 }
@@ -511,6 +530,7 @@ func TestKubernetesAwayCatchesUp(t *testing.T) {
 	w.fleet("press", 2, nil)
 	w.create("app", wasm(1), nil)
 	w.settle(time.Second)
+	first := w.revision("app", 1)
 	w.mu.Lock()
 	w.outage = func(verb, resource string) error {
 		return errs.New(errs.Unavailable, "%s %s: the API server is away", verb, resource)
@@ -520,7 +540,7 @@ func TestKubernetesAwayCatchesUp(t *testing.T) {
 	report := w.tables[0]["report"]
 	d.version++
 	e := w.event(event.DeviceReported, gatewaySource, d.who.String(), event.Reported{Device: d.who, Epoch: d.epoch, Era: w.era(), Version: d.version, Full: true,
-		Apps: map[string]event.AppState{"app": {State: "Failed", Revision: "app-1", Attempt: 1, Reason: "TrapLoop"}}, StateDigest: "0000000000000000", Time: w.clock()})
+		Apps: map[string]event.AppState{"app": {State: "Failed", Revision: first, Attempt: 1, Reason: "TrapLoop"}}, StateDigest: "0000000000000000", Time: w.clock()})
 	if _, err := report.Function.Handle(w.ctx, e); err != nil {
 		t.Fatalf("a report was not recorded because Kubernetes is away: %v", err)
 	}

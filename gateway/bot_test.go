@@ -27,6 +27,7 @@ type bot struct {
 	commands atomic.Int32
 	lost     atomic.Int32 // connections that ended without goodbye
 	byes     atomic.Int32
+	beats    atomic.Int32 // heartbeats that were answered
 
 	mu      sync.Mutex
 	apps    map[string]protocol.AppState
@@ -113,6 +114,8 @@ func (b *bot) session(addr net.Addr) time.Duration {
 				defer tick.Stop()
 				beat = tick.C
 				b.report(d)
+			case *protocol.HeartbeatAck:
+				b.beats.Add(1)
 			case *protocol.ReportRequest:
 				b.report(d)
 			case *protocol.Ack:

@@ -268,11 +268,15 @@ func TestRedisAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.hello()
-	for range 5 {
-		time.Sleep(200 * time.Millisecond) // heartbeats go to and fro
-		if n := g.hub.devicesOpen(); n != 10 {
-			t.Fatalf("%d sessions are left", n)
-		}
+	before := make([]int32, len(bots))
+	for i, b := range bots {
+		before[i] = b.beats.Load()
+	}
+	for i, b := range bots {
+		eventually(t, "heartbeats go to and fro", func() bool { return b.beats.Load() > before[i]+4 })
+	}
+	if n := g.hub.devicesOpen(); n != 10 {
+		t.Fatalf("%d sessions are left", n)
 	}
 	w.redis.Restart(t)
 	w.broker.away.Store(false)

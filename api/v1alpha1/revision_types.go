@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// Revision is an immutable snapshot of what an Application ran, named <application>-<number>. It holds no
+// Revision is an immutable snapshot of what an Application ran, named <application>-<number>-<hash>. It holds no
 // module bytes. Revisions are made by the platform and are where a rollback can go.
 //
 // +kubebuilder:object:root=true

@@ -102,9 +102,9 @@ type Connected struct {
 	Board        string       `json:"board"`
 	Firmware     string       `json:"firmware"`
 	Capabilities Capabilities `json:"capabilities"`
-	Serial       string       `json:"serial,omitempty"`   // certificate
-	NotAfter     *time.Time   `json:"notAfter,omitempty"` // certificate
-	Time         time.Time    `json:"time"`
+	Serial       string       `json:"serial,omitempty"`    // certificate
+	NotAfter     *time.Time   `json:"notAfter,omitempty"`  // certificate
+	Time         time.Time    `json:"time"`                // when the session began
 	Announced    bool         `json:"announced,omitempty"` // said again after the ledger was lost; not a new session
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"wasmbed.io/wasmbed/firmware/port/host"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/provisioner"
 )
 
 // Config is the command's environment, and its manual.
@@ -54,6 +55,12 @@ func (c *Config) devices() ([]host.Config, error) {
 		ServerName: d.ServerName,
 		Claim:      []byte(d.Claim),
 		NoSync:     !d.Sync,
+	}
+	if b, known := provisioner.BoardNamed(d.Board); known {
+		if b.Refused != "" {
+			return nil, errs.New(errs.Invalid, "board %s cannot be a device: %s", b.Name, b.Refused)
+		}
+		one.ModuleMemory, one.ModuleSize = uint32(b.ModuleMemory), uint32(b.ModuleSize)
 	}
 	if d.Count == 1 {
 		return []host.Config{one}, nil

@@ -300,12 +300,16 @@ func runPart(ctx context.Context, cfg *Config, part string, log *slog.Logger, ou
 		return err
 	}
 	defer p.rdb.Close()
-	p.overrides()
+	anyPort := p.overrides()
 	say := func(where map[string]string) {
 		where["part"] = part
 		_ = json.NewEncoder(out).Encode(where) // who does not listen does not care
 	}
 	serve, err := p.lonePart(ctx, part, say)
+	if errs.Is(err, errs.Unavailable) && part == partGateway { // somebody else has the platform's port for it
+		anyPort()
+		serve, err = p.lonePart(ctx, part, say)
+	}
 	if err != nil {
 		return err
 	}
@@ -365,8 +369,9 @@ func (p *platform) lonePart(ctx context.Context, part string, say func(map[strin
 }
 
 // overrides lets the environment move a lone part, so that a second gateway can stand beside the first. Port 0 is
-// the port that the platform chose for it, or any when somebody has that.
-func (p *platform) overrides() {
+// the port that the platform chose for it; anyPort makes it any.
+func (p *platform) overrides() (anyPort func()) {
+	moved := map[*string]string{}
 	for name, o := range map[string]struct {
 		from string
 		to   *string
@@ -378,15 +383,18 @@ func (p *platform) overrides() {
 			continue
 		}
 		if _, port, err := net.SplitHostPort(o.from); err == nil && port == "0" {
-			if l, err := net.Listen("tcp", *o.to); err == nil {
-				l.Close()
-				continue
-			}
+			moved[o.to] = o.from
+		} else {
+			*o.to = o.from
 		}
-		*o.to = o.from
 	}
 	if p.cfg.Advertise != "" {
 		p.ends.Address = p.cfg.Advertise
+	}
+	return func() {
+		for to, from := range moved {
+			*to = from
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/internal/run"
 )
@@ -38,6 +39,7 @@ type platform struct {
 	runs  *runners
 
 	begun time.Time
+	fresh bool                    // the state folder was empty
 	held  map[string]net.Listener // ports taken at the start, until their part listens itself
 }
 
@@ -90,6 +92,7 @@ func (p *platform) plan(c call) error {
 			}
 		}
 	}
+	p.fresh = !p.state.has(endpointsFile)
 	last := p.state.loadEndpoints()
 	var err error
 	if p.redis, err = chooseRedis(p.cfg, p.state, last, c.with(partRedis)); err != nil {
@@ -185,6 +188,12 @@ func (p *platform) start(ctx context.Context, c call) error {
 			return err
 		}
 		p.reached("redis answers")
+		if p.fresh {
+			// Nothing was ever there, so nothing was lost and nothing is to be rebuilt: the ledger begins.
+			if _, _, err := ledger.New(p.rdb, ledger.Options{}).Era(gctx); err != nil {
+				return err
+			}
+		}
 		close(redisUp)
 		if err := begin(partBroker, []string{"broker"}, p.makeBroker); err != nil {
 			return err

@@ -7,23 +7,13 @@ import (
 	"syscall"
 
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/ports"
 )
 
 // bind takes an address for a part. With port 0, the port of the last time is tried first. what and variable
 // are for people.
 func bind(what, variable, address, last string) (net.Listener, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, errs.New(errs.Invalid, "%s: %w", variable, err)
-	}
-	if port == "0" && last != "" {
-		if _, lastPort, err := net.SplitHostPort(last); err == nil {
-			if l, err := net.Listen("tcp", net.JoinHostPort(host, lastPort)); err == nil {
-				return l, nil
-			}
-		}
-	}
-	l, err := net.Listen("tcp", address)
+	l, err := ports.Listen(address, last)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, errs.New(errs.Unavailable, "%s is in use: the %s cannot listen there", address, what).

@@ -76,7 +76,10 @@ func (p *platform) setup(ctx context.Context, c call) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer p.reached("the CRDs are served")
-		return a.Apply(gctx, crds...)
+		if err := a.Apply(gctx, crds...); err != nil {
+			return err
+		}
+		return a.Settle(gctx, crds...)
 	})
 	g.Go(func() error {
 		// The authority's Secret needs its namespace, which is the first of the roles' objects.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -385,7 +386,7 @@ func TestPartsApart(t *testing.T) {
 	functions := []*running{part("broker")}
 	r.ready()
 	functions = append(functions, part("functions"), part("source"))
-	part("gateway", "WASMBED_INSTANCE=one")
+	first := part("gateway", "WASMBED_INSTANCE=one")
 	second := part("gateway", "WASMBED_INSTANCE=two", "WASMBED_LISTEN_TLS=127.0.0.1:0", "WASMBED_LISTEN_HTTP=127.0.0.1:0")
 	set := r.set()
 	online := func() error {
@@ -406,10 +407,12 @@ func TestPartsApart(t *testing.T) {
 		}
 		return nil
 	})
-	var where struct{ Part, TLS string }
-	eventually(t, "the second gateway says where it is", func() error { return json.Unmarshal([]byte(second.said()), &where) })
-	if where.Part != "gateway" || where.TLS == r.ends().TLS {
-		t.Errorf("said %+v", where)
+	var one, two struct{ Part, TLS string }
+	eventually(t, "both say where they are", func() error {
+		return errors.Join(json.Unmarshal([]byte(first.said()), &one), json.Unmarshal([]byte(second.said()), &two))
+	})
+	if one.Part != partGateway || two.Part != partGateway || one.TLS == two.TLS {
+		t.Errorf("said %+v and %+v", one, two)
 	}
 	kids := children(t, kube.cmd.Process.Pid)
 	for _, p := range append(functions, kube) {

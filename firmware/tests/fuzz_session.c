@@ -2,7 +2,7 @@
  * A device in the hands of a mad gateway: the input says which frames come, good, mad and half ones, when time passes,
  * when the link drops and when power goes. Nothing may break, and a device that is left alone afterwards works.
  *
- * One step is {what, length, bytes}.
+ * One step is {what, argument or length, bytes}.
  */
 #include "fuzz.h"
 #include "harness.h"
@@ -56,7 +56,7 @@ static void good_frame(world *w, uint8_t which, uint8_t arg)
     gw_send(g, &m);
 }
 
-static void step(world *w, uint8_t what, const uint8_t *data, size_t len)
+static void step(world *w, uint8_t what, uint8_t arg, const uint8_t *data, size_t len)
 {
     uint8_t header[4] = {0, 0, 0, (uint8_t)len};
     switch (what % 8) {
@@ -73,7 +73,7 @@ static void step(world *w, uint8_t what, const uint8_t *data, size_t len)
             good_frame(w, data[0], data[1]);
         break;
     case 4:
-        gw_run(&w->g, len * 20, NULL);
+        gw_run(&w->g, arg * 8, NULL);
         break;
     case 5:
         if (what & 8)
@@ -105,13 +105,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     gw_add(&w->g, "app-bad", "telemetry", "log,telemetry", &bad, 400)->max_traps = 2;
     world_enroll(w);
     for (size_t at = 0; at + 2 <= size;) {
-        size_t len = data[at + 1] % 64;
+        size_t len = data[at] % 8 < 2 ? data[at + 1] % 64 : data[at] % 8 < 4 ? 2 : 0;
         if (len > size - at - 2)
             len = size - at - 2;
-        step(w, data[at], data + at + 2, len);
+        step(w, data[at], data[at + 1], data + at + 2, len);
         at += 2 + len;
     }
-    /* Left alone: it comes back, does as told, and says so. */
+    /* Left alone: it comes back, does as told, and says so. A reboot that it was told to do comes first. */
+    w->g.away = false;
+    (void)gw_run(&w->g, 3000, NULL);
+    if (w->s.rebooted)
+        world_reboot(w);
     w->s.fail_puts = 0;
     w->g.away = w->g.corrupt = false;
     w->g.not_found = w->g.busy = 0;

@@ -2,9 +2,8 @@
 #include "gw.h"
 
 #include "harness.h"
+#include "internal.h"
 #include "sha256.h"
-
-uint32_t wb_crc32(uint32_t crc, const uint8_t *p, size_t n);
 
 /* SPEC section 10.5. */
 static uint8_t verb_for(const gw_want *w, const gw_app *a)

@@ -272,6 +272,7 @@ static void link_close(void *ctx)
 {
     sim *s = ctx;
     s->up = s->connected = false;
+    s->to_device.len = 0; /* nobody reads it any more; what was sent still arrives */
 }
 
 /* ---- identity, clock, entropy ---- */
@@ -391,8 +392,6 @@ static int gpio_read(void *ctx, uint32_t pin)
 }
 
 /* ---- life ---- */
-
-wb_runtime sim_runtime(sim *s);
 
 void sim_init(sim *s)
 {

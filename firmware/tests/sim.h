@@ -106,6 +106,7 @@ typedef struct sim {
     void *memory;
 } sim;
 
+wb_runtime sim_runtime(sim *s);
 void sim_init(sim *s);
 void sim_free(sim *s);
 /* Power on: a new device in fresh memory on the storage as it is. */

@@ -217,7 +217,8 @@ static void start(sim *s, sim_module *x, wb_instance *inst, wb_call *c)
         CHECK(len == 1 || len == WB_ENOENT);
         s->kv_seen = n;
         n++;
-        CHECK_EQ(wb_host_kv_set(inst, "starts", 6, &n, 1), 0);
+        bool failing = s->fail_puts > 0;
+        CHECK_EQ(wb_host_kv_set(inst, "starts", 6, &n, 1), failing ? WB_EIO : 0);
     }
 }
 

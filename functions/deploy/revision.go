@@ -70,7 +70,7 @@ func (f *Function) revise(ctx context.Context, app *v1alpha1.Application, revs [
 	}
 	rev = &v1alpha1.Revision{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: app.Namespace, Name: fmt.Sprintf("%s-%d", app.Name, number),
+			Namespace: app.Namespace, Name: revisionName(app.Name, number, hash),
 			Labels:      map[string]string{v1alpha1.LabelApplication: app.Name, labelDigest: digestLabel(r.module.Digest), v1alpha1.LabelManagedBy: "wasmbed-" + Name},
 			Annotations: map[string]string{annotationUID: string(app.UID)},
 		},
@@ -81,7 +81,7 @@ func (f *Function) revise(ctx context.Context, app *v1alpha1.Application, revs [
 	}
 	if rev, err = f.d.Client.Revisions.Create(ctx, rev); err != nil {
 		if errs.Is(err, errs.AlreadyExists) {
-			err = errs.New(errs.Conflict, "revision %s-%d was made meanwhile", app.Name, number)
+			err = errs.New(errs.Conflict, "revision %s was made meanwhile", revisionName(app.Name, number, hash))
 		}
 		return nil, false, err
 	}
@@ -93,6 +93,13 @@ func (f *Function) revise(ctx context.Context, app *v1alpha1.Application, revs [
 		}
 	}
 	return rev, true, nil
+}
+
+// revisionName is <application>-<number>-<the first six digits of the hash>. The hash is what makes a name speak
+// of one content for ever: an application that is deleted and made again counts from 1 again, and a device that
+// was away meanwhile reports names only.
+func revisionName(app string, number int64, hash string) string {
+	return fmt.Sprintf("%s-%d-%s", app, number, hash[:min(len(hash), 6)])
 }
 
 // proven notes that a revision's rollout completed.

@@ -134,7 +134,8 @@ func number(app, revision string) (uint64, bool) {
 	if !ok {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(rest, 10, 64)
+	digits, _, _ := strings.Cut(rest, "-") // <application>-<number>-<hash>
+	n, err := strconv.ParseUint(digits, 10, 64)
 	return n, err == nil
 }
 

@@ -38,8 +38,9 @@ type Session struct {
 	claiming bool // Claim was asked for and not answered
 	heard    bool // something came since the last TakeHeard
 
-	opened   int64 // Unix ns
-	lastSeen int64 // Unix ns
+	opened   int64     // Unix ns
+	since    time.Time // enrolled and on the record
+	lastSeen int64     // Unix ns
 
 	nextID uint64 // of our frames
 	errors int    // error frames sent
@@ -310,7 +311,8 @@ func (s *Session) Claimed(now time.Time, epoch uint64, era string, out *Output) 
 	s.compared, s.desired = false, 0
 	if first {
 		s.phase = phaseOpen
-		s.asked = now.UnixNano() // SPEC: a full report follows the welcome
+		s.lastSeen = now.UnixNano() // the device waited for us, not we for it
+		s.asked = now.UnixNano()    // SPEC: a full report follows the welcome
 		s.send(&protocol.Welcome{
 			ID: s.id(), Refers: s.hello.id, Version: version, Features: s.features, Time: uint64(now.UnixMilli()),
 			Heartbeat: millis(s.set.Heartbeat), Epoch: epoch, Era: eraBytes(era), Frame: uint32(s.set.Frame),
@@ -330,10 +332,13 @@ func (s *Session) Claimed(now time.Time, epoch uint64, era string, out *Output) 
 }
 
 func (s *Session) announce(now time.Time, again bool, out *Output) {
+	if !again {
+		s.since = now // a session that is announced again is not a new one
+	}
 	c := &event.Connected{
 		Device: s.peer.Device, Epoch: s.epoch, Era: s.era, BootID: hex.EncodeToString(s.boot[:]), Board: s.hello.board,
 		Firmware: s.hello.firmware, Capabilities: event.Capabilities(s.hello.caps), Serial: s.peer.Serial,
-		Time: now, Announced: again,
+		Time: s.since, Announced: again,
 	}
 	if !s.peer.NotAfter.IsZero() {
 		at := s.peer.NotAfter

@@ -298,6 +298,14 @@ func TestTimeouts(t *testing.T) {
 		t.Fatalf("%+v", bye)
 	}
 
+	r = newRig(t, true) // the lease was long in coming
+	r.feed(r.hello())
+	r.now = r.now.Add(time.Minute)
+	r.call(func(o *Output) { r.s.Claimed(r.now, 7, testEra, o) })
+	if got := r.call(func(o *Output) { r.s.Tick(r.now, o) }); len(got) != 0 {
+		t.Fatalf("%+v", got)
+	}
+
 	r = newRig(t, false)
 	r.feed(r.hello())
 	r.now = r.now.Add(61 * time.Second)

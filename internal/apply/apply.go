@@ -118,6 +118,55 @@ func (a *Applier) Apply(ctx context.Context, objects ...*unstructured.Unstructur
 	return nil
 }
 
+// settledFor is how old a CRD must look before an API server takes new objects of it at once; it is 2 s there.
+const settledFor = 10 * time.Second
+
+// Settle makes CRDs that were established a moment ago look as if it had been a while ago. For an API server that
+// stands alone: it makes the first to create an object wait for two seconds, so that other API servers, if there
+// were any, hear of the CRD first.
+func (a *Applier) Settle(ctx context.Context, crds ...*unstructured.Unstructured) error {
+	for _, crd := range crds {
+		r, err := a.resource(crd)
+		if err != nil {
+			return err
+		}
+		for {
+			got, err := r.Get(ctx, crd.GetName(), metav1.GetOptions{})
+			if err != nil {
+				return wrap(err, crd)
+			}
+			if !age(got, time.Now()) {
+				break
+			}
+			if _, err = r.UpdateStatus(ctx, got, metav1.UpdateOptions{FieldManager: Manager}); err == nil {
+				break
+			}
+			if !apierrors.IsConflict(err) {
+				return wrap(err, crd)
+			}
+		}
+	}
+	return nil
+}
+
+// age moves a young Established condition back, and reports whether it was one.
+func age(crd *unstructured.Unstructured, now time.Time) bool {
+	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
+	for _, c := range conditions {
+		m, ok := c.(map[string]any)
+		if !ok || m["type"] != "Established" {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, fmt.Sprint(m["lastTransitionTime"]))
+		if err != nil || now.Sub(at) >= settledFor {
+			return false
+		}
+		m["lastTransitionTime"] = now.Add(-settledFor).UTC().Format(time.RFC3339)
+		return unstructured.SetNestedSlice(crd.Object, conditions, "status", "conditions") == nil
+	}
+	return false
+}
+
 // Create writes one object unless it exists, and says whether it did.
 func (a *Applier) Create(ctx context.Context, o *unstructured.Unstructured) (bool, error) {
 	r, err := a.resource(o)

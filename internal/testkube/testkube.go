@@ -58,6 +58,9 @@ func Start(t testing.TB) *Server {
 	if err := a.Apply(ctx, append(objects, ns...)...); err != nil {
 		t.Fatal(err)
 	}
+	if err := a.Settle(ctx, objects...); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 

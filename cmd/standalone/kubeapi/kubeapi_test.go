@@ -4,11 +4,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	authn "k8s.io/api/authentication/v1"
 	authz "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -128,11 +131,7 @@ func TestTokensAndRBAC(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The authorizer learns of it from its informers.
-	for !may("list", "devices") {
-		if t.Context().Err() != nil {
-			t.Fatal("the binding does not count")
-		}
-	}
+	poll(t, "the binding counts", func() bool { return may("list", "devices") })
 	if may("create", "applications") {
 		t.Error("who may look may write")
 	}
@@ -162,6 +161,59 @@ func TestTokensAndRBAC(t *testing.T) {
 	} {
 		if err := x.do(set(t, s.As(t, x.part))); errs.CodeOf(err) != x.want {
 			t.Errorf("%s: %v, want %q", x.part, err, x.want)
+		}
+	}
+}
+
+// TestControllers: a deleted namespace goes with what is in it, and who may edit may edit Applications.
+func TestControllers(t *testing.T) {
+	s := testkube.Start(t)
+	a, err := apply.New(s.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles, err := apply.Files(config.FS(), config.RBAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenant, err := apply.Decode([]byte(`{apiVersion: v1, kind: Namespace, metadata: {name: tenant}}
+---
+{apiVersion: wasmbed.io/v1alpha1, kind: Gateway, metadata: {name: g, namespace: tenant}, spec: {address: "a:1"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Apply(t.Context(), append(roles, tenant...)...); err != nil {
+		t.Fatal(err)
+	}
+	kube := clientset(t, s.Config)
+	if err := kube.CoreV1().Namespaces().Delete(t.Context(), "tenant", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "the namespace is gone", func() bool {
+		_, err := kube.CoreV1().Namespaces().Get(t.Context(), "tenant", metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+	if _, err := set(t, s.Config).Gateways.Get(t.Context(), "tenant", "g"); !errs.Is(err, errs.NotFound) {
+		t.Errorf("its Gateway: %v", err)
+	}
+	poll(t, "edit has our rules", func() bool {
+		r, err := kube.RbacV1().ClusterRoles().Get(t.Context(), "edit", metav1.GetOptions{})
+		return err == nil && slices.ContainsFunc(r.Rules, func(p rbacv1.PolicyRule) bool {
+			return slices.Contains(p.Resources, "applications") && slices.Contains(p.Verbs, "update")
+		})
+	})
+}
+
+func poll(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

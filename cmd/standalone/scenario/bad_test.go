@@ -47,7 +47,7 @@ func TestBadApplications(t *testing.T) {
 		{"nobody", "NoTargets", application("nobody", hello, func(s *v1alpha1.ApplicationSpec) {
 			s.Targets = v1alpha1.Targets{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"no": "where"}}}
 		})},
-		{"too-big", "DevicesFailed", application("too-big", hello, func(s *v1alpha1.ApplicationSpec) { s.Manifest.Limits.MemoryPages = 1024 })},
+		{"too-big", "RolloutFailed", application("too-big", large(module(t, "hello-as.wasm")), func(s *v1alpha1.ApplicationSpec) { s.Manifest.Limits.MemoryPages = 1024 })},
 	} {
 		p.apply(c.app)
 		p.until(c.name+" says "+c.reason, func() error {
@@ -181,4 +181,24 @@ func TestBadEvents(t *testing.T) {
 	if err != nil || !v.Online {
 		t.Errorf("a forged event of another era moved the ledger: %+v %v", v, err)
 	}
+}
+
+// large makes a module ask for 64 pages (4 MiB) of memory at its start: its memory section is replaced.
+// It must be one without __heap_base: others are shrunk to what they use.
+func large(wasm []byte) []byte {
+	for i := 8; i < len(wasm); {
+		id, size, at := wasm[i], 0, i+1
+		for shift := 0; ; shift += 7 {
+			size |= int(wasm[at]&0x7f) << shift
+			at++
+			if wasm[at-1]&0x80 == 0 {
+				break
+			}
+		}
+		if id == 5 {
+			return append(append(append([]byte{}, wasm[:i]...), 5, 3, 1, 0, 64), wasm[at+size:]...)
+		}
+		i = at + size
+	}
+	return nil
 }

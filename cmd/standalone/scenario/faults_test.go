@@ -297,7 +297,7 @@ func TestKubernetesAway(t *testing.T) {
 	p.ready("hello", 2)
 	// It traps at its fifth timer tick, after its trial, and is started again: never often enough to be a loop.
 	p.apply(application("trapper", module(t, "trapper.wasm"), func(s *v1alpha1.ApplicationSpec) {
-		s.Manifest.Health.MaxTraps = 1000
+		s.Manifest.Health.MaxTraps = 100
 		s.Manifest.Config = map[string]string{"when": "5"}
 	}))
 	traps := func() int {

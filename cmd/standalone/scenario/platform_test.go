@@ -130,6 +130,10 @@ func (p *platform) start(apart ...string) {
 	}
 	for _, name := range apart {
 		if name == "functions" {
+			p.until("there is a kubeconfig", func() error {
+				_, err := os.Stat(filepath.Join(p.dir, "kubeconfig"))
+				return err
+			})
 			p.functions()
 		}
 	}

@@ -253,7 +253,7 @@ void wb_write_float(wb_writer *w, double v)
 void wb_reader_init(wb_reader *r, const uint8_t *data, size_t len)
 {
     r->p = data;
-    r->end = data + len;
+    r->end = len > 0 ? data + len : data; /* data may be NULL */
 }
 
 int wb_read_major(const wb_reader *r)

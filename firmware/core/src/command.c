@@ -350,6 +350,17 @@ static void report_removed(wb_device *d, const wb_app *a)
     memcpy(d->removed[d->removed_count++], a->name, sizeof a->name);
 }
 
+/* The bytes themselves. Nothing can reach them any more, so it does not matter when this fails. */
+static void erase_slots(wb_device *d, const wb_app *a)
+{
+    uint32_t block = d->port.erase_block;
+    for (uint8_t i = 0; i < WB_SLOTS; i++) {
+        uint32_t len = a->slot[i].size + (block - a->slot[i].size % block) % block;
+        if (len > 0 && a->slot[i].size <= d->cfg.module_size)
+            (void)d->port.slot_erase(d->port.ctx, a->inst.index, i, 0, len);
+    }
+}
+
 static outcome remove_app(wb_device *d, wb_app *a)
 {
     if (a == NULL)
@@ -362,6 +373,7 @@ static outcome remove_app(wb_device *d, wb_app *a)
             wb_start_active(d, a, 0);
         return refused(WB_REASON_STORAGE_ERROR, NULL);
     }
+    erase_slots(d, a);
     report_removed(d, a);
     a->used = false;
     a->candidate = a->active = -1;

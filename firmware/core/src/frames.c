@@ -10,6 +10,7 @@
 #define RENEW_AGAIN 60000       /* ms */
 #define SUPERSEDED_WAIT 10000   /* ms */
 #define REVOKED_WAIT 60000      /* ms */
+#define TIME_MOST (1ull << 53)  /* Unix ms that cannot be meant */
 #define WALL_STEP 3600000u      /* ms between two writes of the floor of the wall time */
 
 bool wb_retriable(uint8_t code)
@@ -40,6 +41,8 @@ void wb_on_bad_length(wb_device *d)
 
 static void set_wall(wb_device *d, uint64_t unix_ms)
 {
+    if (unix_ms > TIME_MOST)
+        return;
     wb_wall_set(d, unix_ms);
     if (unix_ms >= d->wall_floor + WALL_STEP) {
         d->wall_floor = unix_ms;
@@ -56,7 +59,7 @@ static void on_welcome(wb_device *d, const wb_welcome *w)
     }
     if (w->enrolled)
         set_wall(d, w->time);
-    else
+    else if (w->time <= TIME_MOST)
         wb_wall_set(d, w->time);
     if (d->port.link_trusted != NULL && d->port.link_trusted(d->port.ctx) < 0) {
         wb_session_end(d, WB_EAUTH);
@@ -119,9 +122,10 @@ static void on_accepted(wb_device *d, const wb_enroll_result *r, bool renewal)
     d->s.tries = 0;
     d->s.at_once = true;
     /* The gateway says goodbye (Enrolled); we do not wait for it longer than this. */
-    d->s.closing = true;
-    d->s.at = d->now + 2000;
-    wb_wake(d, d->s.at);
+    d->s.enroll_id = 0;
+    d->s.enroll_due = false;
+    d->s.leave_at = d->now + 2000;
+    wb_wake(d, d->s.leave_at);
 }
 
 static void on_enroll_result(wb_device *d, const wb_enroll_result *r)

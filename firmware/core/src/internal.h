@@ -174,6 +174,7 @@ typedef struct wb_session {
     int64_t blocked;  /* since when the peer has taken no bytes, 0: it does */
     int64_t beat_at;  /* next heartbeat */
     int64_t enroll_at, enroll_until, renew_at;
+    int64_t leave_at; /* accepted: goodbye is waited for until then, 0 no */
     uint32_t heartbeat;
     uint64_t next_id, features, epoch;
     uint64_t hello_id, enroll_id, renew_id;

@@ -132,15 +132,12 @@ wb_reason wb_slot_start(wb_device *d, wb_app *a, uint8_t slot, const wb_plan *pl
     source s;
     wb_call c;
     wb_runtime *rt = &d->port.runtime;
-    bool other = a->inst.slot != slot;
     source_init(&s, d, a, slot);
     memset(trap, 0, sizeof *trap);
     memset(&c, 0, sizeof c);
     a->plan = *plan;
     a->inst.slot = slot;
     a->inst.engine = NULL;
-    if (other)
-        a->restarts = a->traps = 0;
     start_timers(d, a); /* before the start function: it may set timers of its own */
     int err = rt->load(rt->ctx, &a->inst, &s.m, &plan->limits, trap);
     if (err == 0) {
@@ -422,6 +419,7 @@ static void launch(wb_device *d, wb_app *a)
             a->slot[slot].stage = WB_STAGE_TRIAL;
             a->trial_boots = 0;
         }
+        a->restarts = a->traps = 0;
         if (wb_store_app(d, a) < 0) {
             if (former >= 0)
                 a->slot[former].stage = former_stage;

@@ -26,7 +26,8 @@ void wb_session_end(wb_device *d, int error)
     bool lived = s->state == WB_SESSION_ACTIVE && d->now - s->since >= STABLE_AFTER;
     d->port.link_close(d->port.ctx);
     d->stats.last_error = error;
-    if (s->state == WB_SESSION_CONNECTING && error == WB_EAUTH && s->operational)
+    /* In TLS 1.3 the word that our certificate was refused comes after the handshake. */
+    if (error == WB_EAUTH && s->operational && s->state <= WB_SESSION_HELLO)
         s->auth_failures++;
     else if (error != WB_EAUTH)
         s->auth_failures = 0;
@@ -154,6 +155,13 @@ static void check_times(wb_device *d)
         return;
     }
     if (s->state == WB_SESSION_ENROLLING) {
+        if (s->leave_at != 0) {
+            if (d->now >= s->leave_at)
+                wb_session_end(d, WB_OK);
+            else
+                wb_wake(d, s->leave_at);
+            return;
+        }
         if (s->enroll_id != 0 && d->now >= s->enroll_until) {
             wb_session_end(d, WB_ETIMEOUT);
             return;
@@ -168,7 +176,8 @@ static void check_times(wb_device *d)
             return;
         }
         wb_wake(d, dead);
-        wb_wake(d, s->beat_at);
+        if (s->beat_at > d->now) /* else it goes out with this poll, or when the link takes bytes again */
+            wb_wake(d, s->beat_at);
     }
     if (s->blocked != 0 && d->now - s->blocked >= BLOCKED_MOST)
         wb_session_end(d, WB_ETIMEOUT);

@@ -322,7 +322,9 @@ static int load_app(wb_device *d, wb_app *a)
         a->inst = inst;
         a->record = keep;
         a->active = a->candidate = -1;
-        return err == WB_ENOENT && keep.seq != 0 ? wb_store_clean(d, a) : 0;
+        if (err == WB_ENOENT && keep.seq != 0)
+            (void)wb_store_clean(d, a);
+        return 0;
     }
     a->used = true;
     err = read_pair(d, KEY_APP(a) + KEY_PROGRESS, &a->progress);

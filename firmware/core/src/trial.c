@@ -71,6 +71,7 @@ static void without_candidate(wb_device *d, wb_app *a, wb_reason reason)
     a->want_run = goes_on || comes_back;
     if (comes_back && a->run == WB_RUN_OFF) {
         a->trap_count = a->row = 0;
+        a->restarts = 0;
         wb_start_active(d, a, 0);
     }
     wb_app_save(d, a);

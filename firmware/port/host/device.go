@@ -33,6 +33,10 @@ type Config struct {
 	Dir     string  // its storage: key, certificate, modules, state
 	Shared  *Shared // with the other devices of the process
 
+	// RAM for one instance and size of a module slot, bytes: what the board that it stands for would have left.
+	// Zero: a generous default (limits.go).
+	ModuleMemory, ModuleSize uint32
+
 	ServerName string // in the gateway's certificate; default: the host of Gateway
 	Firmware   string // version; default "host"
 	Claim      []byte // enrollment claim
@@ -100,6 +104,12 @@ func New(config Config) (*Device, error) {
 	if config.Firmware == "" {
 		config.Firmware = "host"
 	}
+	if config.ModuleMemory == 0 {
+		config.ModuleMemory = moduleMemory
+	}
+	if config.ModuleSize == 0 || config.ModuleSize > moduleSize {
+		config.ModuleSize = moduleSize
+	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
@@ -159,8 +169,8 @@ func (d *Device) boot() error {
 		name:            d.text(d.config.Name),
 		measurement:     (*C.uint8_t)(d.bytes(measurement[:])),
 		apps:            apps,
-		module_size:     moduleSize,
-		module_memory:   moduleMemory,
+		module_size:     C.uint32_t(d.config.ModuleSize),
+		module_memory:   C.uint32_t(d.config.ModuleMemory),
 		permissions:     C.WB_PERMIT_LOG | C.WB_PERMIT_CLOCK | C.WB_PERMIT_TELEMETRY | C.WB_PERMIT_MESSAGE | C.WB_PERMIT_KV | C.WB_PERMIT_GPIO | C.WB_PERMIT_SENSOR | C.WB_PERMIT_TIMER | C.WB_PERMIT_RANDOM,
 		frame_in:        frameIn,
 		frame_out:       frameOut,

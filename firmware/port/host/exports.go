@@ -279,8 +279,9 @@ func wasmbedSHA256Finish(handle C.uintptr_t, out unsafe.Pointer) C.int {
 
 //export wasmbedMemoryFree
 func wasmbedMemoryFree(handle C.uintptr_t) C.uint32_t {
-	free := apps * moduleMemory
-	for _, instance := range deviceOf(handle).instances {
+	d := deviceOf(handle)
+	free := apps * int(d.config.ModuleMemory)
+	for _, instance := range d.instances {
 		if instance != nil {
 			free -= instance.MemorySize()
 		}

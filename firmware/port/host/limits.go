@@ -7,6 +7,7 @@ const (
 	apps         = 4                // applications at once
 	moduleSize   = 512 << 10        // bytes of a slot: as many as an inline module may have
 	moduleMemory = 1<<20 + 64<<10   // bytes of RAM for one instance: 16 pages and a stack
+	pageSize     = 64 << 10         // of linear memory
 	frameIn      = 8192             // largest body that the device takes
 	frameOut     = 2048             // largest body that it sends
 	scratch      = 8192             // largest manifest, key-value store and CSR

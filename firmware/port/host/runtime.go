@@ -27,7 +27,7 @@ func wasmbedRuntimeLoad(handle C.uintptr_t, inst *C.wb_instance, m *C.wb_module,
 	}}
 	copy(code.Digest[:], view(unsafe.Pointer(&m.digest[0]), C.WB_DIGEST_SIZE))
 	instance, err := d.config.Shared.engine.Load(d.modules, code, engine.Limits{
-		MemoryPages:  uint32(limits.memory_pages),
+		MemoryPages:  min(uint32(limits.memory_pages), (d.config.ModuleMemory-min(d.config.ModuleMemory, uint32(limits.stack)))/pageSize),
 		CallTimeout:  time.Duration(limits.call_timeout) * time.Millisecond,
 		Instructions: uint64(limits.instructions),
 	}, moduleHost{inst})

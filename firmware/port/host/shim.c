@@ -55,11 +55,12 @@ static int gpio_read(void *ctx, uint32_t pin) { return wasmbedGPIORead(HANDLE(ct
 static int gpio_write(void *ctx, uint32_t pin, uint32_t value) { return wasmbedGPIOWrite(HANDLE(ctx), pin, value); }
 static int sensor_read(void *ctx, uint32_t id, double *out) { return wasmbedSensorRead(HANDLE(ctx), id, out); }
 
-/* What an instance takes of a board's RAM: the engine's own bookkeeping is the host's, not the device's. */
+/* What an instance takes of a board's RAM besides its linear memory, which load holds to what is left: the engine's own
+ * bookkeeping is the host's, not the device's. */
 static int64_t runtime_memory_need(void *ctx, const wb_module *m, const wb_limits *limits) {
     (void)ctx;
     (void)m;
-    return (int64_t)limits->memory_pages * WB_PAGE_SIZE + limits->stack;
+    return limits->stack;
 }
 static int runtime_load(void *ctx, wb_instance *inst, const wb_module *m, const wb_limits *limits, wb_trap *trap) {
     return wasmbedRuntimeLoad(HANDLE(ctx), inst, (wb_module *)m, (wb_limits *)limits, trap);

@@ -191,7 +191,7 @@ func check(compiled wazero.CompiledModule, limits Limits) error {
 		return &Trap{Reason: ReasonNotWasm, Text: "no memory is exported"}
 	}
 	if memory.Min() > limits.MemoryPages {
-		return &Trap{Reason: ReasonInsufficientMemory, Text: "its memory is over the manifest's limit"}
+		return &Trap{Reason: ReasonInsufficientMemory, Text: "its memory is over the limit"}
 	}
 	return nil
 }

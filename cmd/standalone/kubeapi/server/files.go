@@ -23,6 +23,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/ports"
 )
 
 // User is who a token of the embedded API speaks for.
@@ -99,16 +100,7 @@ func prepare(dir string) (*files, error) {
 // listen takes address; with port 0 there, the port of the last time is tried first, so that kubeconfigs
 // that people copied stay right.
 func listen(address string, last int) (net.Listener, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, errs.New(errs.Invalid, "kubernetes api's address %q: %w", address, err)
-	}
-	if port == "0" && last > 0 {
-		if l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(last))); err == nil {
-			return l, nil
-		}
-	}
-	l, err := net.Listen("tcp", address)
+	l, err := ports.Listen(address, net.JoinHostPort("", strconv.Itoa(last)))
 	if err != nil {
 		return nil, errs.New(errs.Unavailable, "kubernetes api: %w", err)
 	}

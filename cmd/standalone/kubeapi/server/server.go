@@ -3,7 +3,8 @@
 // one package that imports k8s.io/kubernetes and etcd, and it runs in a process of its own, so that its
 // memory, its global flags and its death are its own too.
 //
-// It has no kubelet, no scheduler and no controller manager: there are no Pods and no Services.
+// It has no kubelet, no scheduler and, but for what controllers.go says, no controller manager: there are no
+// Pods and no Services.
 package server
 
 import (
@@ -22,6 +23,7 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/rest"
 	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
 	generic "k8s.io/kubernetes/pkg/controlplane/apiserver/samples/generic/server"
 
@@ -120,8 +122,14 @@ func serve(ctx context.Context, o Options, f *files, l net.Listener, endpoint En
 	done := make(chan error, 1)
 	go func() { done <- prepared.Run(ctx) }()
 	go func() {
-		if waitReady(ctx, chain.GenericAPIServer.LoopbackClientConfig) == nil && o.Ready != nil {
+		if waitReady(ctx, chain.GenericAPIServer.LoopbackClientConfig) != nil {
+			return
+		}
+		if o.Ready != nil {
 			o.Ready(endpoint)
+		}
+		if err := controllers(ctx, chain.GenericAPIServer.LoopbackClientConfig); err != nil {
+			klog.ErrorS(err, "Controllers do not run")
 		}
 	}()
 	select {
