@@ -305,7 +305,9 @@ func (p *proxy) forward(client net.Conn, to string) {
 		if err != nil {
 			return
 		}
-		if bytes.Contains(bytes.ToUpper(buf[:n]), []byte("\r\nEXEC\r\n")) && p.swallow.CompareAndSwap(true, false) {
+		// The transaction that stores, not one that takes the event before it away.
+		sent := bytes.ToUpper(buf[:n])
+		if bytes.Contains(sent, []byte("\r\nEXEC\r\n")) && bytes.Contains(sent, []byte("\r\nXADD\r\n")) && p.swallow.CompareAndSwap(true, false) {
 			cut.Store(true)
 		}
 		if _, err := server.Write(buf[:n]); err != nil {

@@ -5,15 +5,35 @@ import (
 	"net"
 	"strconv"
 	"syscall"
+	"time"
 
 	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/internal/ports"
 )
 
+// dying is how long a port that is in use is waited for: a process that was killed a moment ago keeps its port
+// until its memory is torn down.
+const dying = 1500 * time.Millisecond
+
 // bind takes an address for a part. With port 0, the port of the last time is tried first. what and variable
 // are for people.
 func bind(what, variable, address, last string) (net.Listener, error) {
-	l, err := ports.Listen(address, last)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "%s: %w", variable, err)
+	}
+	wanted := address
+	if _, lastPort, err := net.SplitHostPort(last); port == "0" && err == nil {
+		wanted = net.JoinHostPort(host, lastPort)
+	}
+	l, err := ports.Listen(wanted, "")
+	for end := time.Now().Add(dying); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+		l, err = ports.Listen(wanted, "")
+	}
+	if errors.Is(err, syscall.EADDRINUSE) && wanted != address {
+		l, err = ports.Listen(address, "")
+	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, errs.New(errs.Unavailable, "%s is in use: the %s cannot listen there", address, what).

@@ -232,7 +232,7 @@ func TestLife(t *testing.T) {
 			t.Errorf("after a start again\ngot  %s\nwant %s", got, first)
 		}
 		if got := r.ends(); got.Kubernetes != ends.Kubernetes || got.TLS != ends.TLS || got.Redis != ends.Redis {
-			t.Errorf("addresses moved: %+v", got)
+			t.Errorf("addresses moved\ngot  %+v\nwant %+v", got, ends)
 		}
 		kids = children(t, r.cmd.Process.Pid)
 		r.end(sig)

@@ -276,10 +276,10 @@ func (c *cli) watchFeed(ctx context.Context, kind, name string) error {
 		if err := json.Unmarshal(data, &e); err != nil {
 			return err
 		}
-		if name != "" && !(kind == "devices" && e.Device.Name == name) && !(kind == "apps" && e.App == name) {
+		if name != "" && kind != "gateways" && !(kind == "devices" && e.Device.Name == name) && !(kind == "apps" && e.App == name) {
 			return nil
 		}
-		if kind == "apps" && e.App == "" {
+		if kind == "apps" && e.App == "" || kind == "gateways" && e.Kind != "connected" && e.Kind != "disconnected" {
 			return nil
 		}
 		if c.output == "json" {

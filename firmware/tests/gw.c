@@ -163,7 +163,10 @@ static void on_report(gw *g, const wb_msg *m)
     uint8_t digest[8];
     CHECK_EQ(p->version, g->report_version + 1);
     g->report_version = p->version;
+    if (gw_busy(g, m->id))
+        return;
     CHECK(p->version > 1 || p->full);
+    CHECK(g->reported || p->full);
     if (p->full) {
         g->fulls++;
         memset(g->app, 0, sizeof g->app);
@@ -313,6 +316,10 @@ static void on_frame(gw *g, const uint8_t *body, size_t len)
     CHECK(g->phase != 1 || m.type == WB_ENROLL || m.type == WB_ERROR_FRAME || m.type == WB_GOODBYE);
     CHECK(g->phase != 2 || g->reported || m.type == WB_REPORT || m.type == WB_HEARTBEAT || m.type == WB_ERROR_FRAME ||
           m.type == WB_GOODBYE);
+    bool acknowledged = m.type == WB_COMMAND_RESULT || m.type == WB_TRAP_FRAME || m.type == WB_TELEMETRY ||
+                        m.type == WB_LOGS || m.type == WB_MESSAGE_UP || m.type == WB_INVOKE_RESULT;
+    if (acknowledged && gw_busy(g, m.id))
+        return;
     switch (m.type) {
     case WB_HELLO:
         on_hello(g, &m);

@@ -21,6 +21,7 @@ typedef struct gw_revision {
     uint64_t instructions;
     const char *permissions; /* "log,telemetry" in the order of the wire */
     const char *config_key, *config_value;
+    int config_times; /* so many entries more of the same value */
 } gw_revision;
 
 typedef struct gw_want {
@@ -110,8 +111,10 @@ bool gw_run(gw *g, int64_t ms, bool (*done)(gw *g));
 uint64_t gw_send(gw *g, wb_msg *m);
 void gw_raw(gw *g, const uint8_t *frame, size_t len);
 void gw_close(gw *g);
-/* Says that a frame is durable; or nothing, or Busy, as g->away and g->busy say. */
+/* Says that a frame is durable, unless the platform is away. */
 void gw_ack(gw *g, uint64_t id);
+/* Whether the frame is refused with Busy, and nothing of it taken. */
+bool gw_busy(gw *g, uint64_t id);
 wb_msg gw_command(gw *g, const gw_want *w, uint8_t verb);
 
 #endif

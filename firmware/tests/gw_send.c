@@ -84,22 +84,22 @@ void gw_close(gw *g)
     g->open = false;
 }
 
-void gw_ack(gw *g, uint64_t id)
+bool gw_busy(gw *g, uint64_t id)
 {
-    wb_msg m = {.type = WB_ACK};
-    if (g->away)
-        return;
-    if (g->busy > 0) {
-        g->busy--;
-        m.type = WB_ERROR_FRAME;
-        m.u.error.refers = id;
-        m.u.error.code = WB_CODE_BUSY;
-    } else {
-        m.u.ack.refers = id;
-    }
+    wb_msg m = {.type = WB_ERROR_FRAME, .u = {.error = {id, WB_CODE_BUSY, {NULL, 0}}}};
+    if (g->busy == 0)
+        return false;
+    g->busy--;
     gw_send(g, &m);
+    return true;
 }
 
+void gw_ack(gw *g, uint64_t id)
+{
+    wb_msg m = {.type = WB_ACK, .u = {.ack = {id}}};
+    if (!g->away)
+        gw_send(g, &m);
+}
 
 static size_t count_words(const char *list)
 {
@@ -124,6 +124,11 @@ static void emit_config(wb_writer *w, const void *ctx)
     const gw_revision *r = ctx;
     wb_write_text(w, r->config_key, strlen(r->config_key));
     wb_write_text(w, r->config_value, strlen(r->config_value));
+    for (int i = 0; i < r->config_times; i++) {
+        char key[8] = {'x', (char)('a' + i)};
+        wb_write_text(w, key, 2);
+        wb_write_text(w, r->config_value, strlen(r->config_value));
+    }
 }
 
 static void emit_timer(wb_writer *w, const void *ctx)
@@ -169,7 +174,7 @@ wb_msg gw_command(gw *g, const gw_want *w, uint8_t verb)
     f->instructions = r->instructions;
     f->permissions = (wb_items){count_words(r->permissions), {NULL, 0}, emit_words, r->permissions};
     if (r->config_key != NULL)
-        f->config = (wb_items){1, {NULL, 0}, emit_config, r};
+        f->config = (wb_items){1u + (size_t)r->config_times, {NULL, 0}, emit_config, r};
     if (r->timer != 0)
         f->timers = (wb_items){1, {NULL, 0}, emit_timer, r};
     f->health_window = r->health_window;

@@ -30,13 +30,15 @@ static bool advance(gw *g)
         return false;
     switch (c->phase) {
     case PHASE_ENROLL:
-        gw_set(g, "app", c->w->v1, 1);
+        gw_set(g, "app", c->w->v1, ++c->attempt);
         c->phase = PHASE_V1;
         break;
     case PHASE_V1:
+        if (app_is(g, "app", WB_STATE_FAILED, "app-1") && gw_reported(g, "app")->reason == WB_REASON_STORAGE_ERROR)
+            gw_set(g, "app", c->w->v1, ++c->attempt); /* storage failed, not the revision: the platform tries again */
         if (app_is(g, "app", WB_STATE_RUNNING, "app-1")) {
             c->had_v1 = true;
-            gw_set(g, "app", c->bad, 2);
+            gw_set(g, "app", c->bad, ++c->attempt);
             c->phase = PHASE_V2;
         }
         break;

@@ -14,6 +14,7 @@ typedef struct scenario {
     world *w;
     const gw_revision *bad;
     enum scenario_phase phase;
+    uint64_t attempt;
     bool had_v1; /* v1 was confirmed in storage: from now on something runs after every boot */
 } scenario;
 

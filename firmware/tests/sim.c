@@ -12,6 +12,11 @@ static bool hit(sim *s)
     return s->cut_at != 0 && s->steps == s->cut_at;
 }
 
+static bool fails(const sim *s)
+{
+    return s->fail_at != 0 && s->steps == s->fail_at;
+}
+
 static uint8_t noise(sim *s)
 {
     s->random = s->random * 1664525u + 1013904223u;
@@ -82,6 +87,8 @@ static int blob_put(void *ctx, uint16_t key, const uint8_t *data, size_t len)
         return WB_EIO;
     }
     bool cut = hit(s);
+    if (fails(s))
+        return WB_EIO;
     if (cut && s->cut_kind == SIM_CUT_BEFORE)
         lose_power(s);
     set_blob(s, key, data, len);
@@ -103,6 +110,8 @@ static int blob_delete(void *ctx, uint16_t key)
     if (b == NULL)
         return 0;
     bool cut = hit(s);
+    if (fails(s))
+        return WB_EIO;
     if (cut && s->cut_kind == SIM_CUT_BEFORE)
         lose_power(s);
     if (cut && s->cut_kind == SIM_CUT_TORN)
@@ -124,6 +133,8 @@ static int slot_erase(void *ctx, uint8_t app, uint8_t slot, uint32_t offset, uin
     CHECK(offset % s->erase_block == 0 && len % s->erase_block == 0);
     CHECK(offset + len <= SIM_SLOT);
     bool cut = hit(s);
+    if (fails(s))
+        return WB_EIO;
     if (cut && s->cut_kind == SIM_CUT_BEFORE)
         lose_power(s);
     uint32_t n = cut && s->cut_kind == SIM_CUT_TORN ? len / 2 : len;
@@ -147,6 +158,8 @@ static int slot_write(void *ctx, uint8_t app, uint8_t slot, uint32_t offset, con
     CHECK(app < SIM_APPS && slot < 2 && len > 0);
     CHECK(offset % s->write_block == 0 && offset + len <= SIM_SLOT);
     bool cut = hit(s);
+    if (fails(s))
+        return WB_EIO;
     if (cut && s->cut_kind == SIM_CUT_BEFORE)
         lose_power(s);
     uint32_t n = cut && s->cut_kind == SIM_CUT_TORN ? len / 2 : len;
@@ -173,6 +186,8 @@ static int slot_sync(void *ctx, uint8_t app, uint8_t slot)
     sim *s = ctx;
     sim_slot *t = &s->slot[app][slot];
     bool cut = hit(s);
+    if (fails(s))
+        return WB_EIO;
     if (cut && s->cut_kind != SIM_CUT_AFTER)
         lose_power(s);
     for (int i = 0; i < SIM_SLOT; i++)
@@ -244,6 +259,16 @@ static int link_state(void *ctx)
     return s->connected ? WB_LINK_CONNECTED : WB_ECLOSED;
 }
 
+static int link_trusted(void *ctx)
+{
+    return ((sim *)ctx)->untrusted ? WB_EAUTH : 0;
+}
+
+static uint64_t identity_renew_at(void *ctx)
+{
+    return ((sim *)ctx)->renew_at;
+}
+
 static int link_send(void *ctx, const uint8_t *data, size_t len)
 {
     sim *s = ctx;
@@ -295,9 +320,11 @@ static int identity_store(void *ctx, const wb_bytes *chain, size_t count)
 {
     sim *s = ctx;
     CHECK(count >= 1);
-    if (chain[0].len > sizeof s->leaf)
+    if (chain[0].len > sizeof s->leaf || s->store_fails)
         return WB_EFORMAT;
     bool cut = hit(s);
+    if (fails(s))
+        return WB_EIO;
     if (cut && s->cut_kind != SIM_CUT_AFTER)
         lose_power(s);
     memcpy(s->leaf, chain[0].data, chain[0].len);
@@ -416,12 +443,14 @@ int sim_boot(sim *s)
         .ctx = s,
         .link_open = link_open,
         .link_state = link_state,
+        .link_trusted = link_trusted,
         .link_send = link_send,
         .link_recv = link_recv,
         .link_close = link_close,
         .identity_csr = identity_csr,
         .identity_enrolled = identity_enrolled,
         .identity_store = identity_store,
+        .identity_renew_at = identity_renew_at,
         .identity_sign = identity_sign,
         .identity_key = identity_key,
         .blob_get = blob_get,

@@ -50,6 +50,8 @@ typedef struct sim_script {
     uint8_t messages;     /* messages per timer call */
     uint8_t sets_timer;   /* start sets a timer of its own, 100 ms */
     uint8_t hangs;        /* a timer call runs until its time is up */
+    uint8_t stop_traps;
+    uint8_t load_error;   /* what load returns, negated */
     uint8_t config;       /* the manifest's config must say "rev" = the revision */
 } sim_script;
 
@@ -78,9 +80,11 @@ typedef struct sim {
     jmp_buf power;
     bool powered; /* `power` is set */
     int fail_puts; /* blob_put fails with WB_EIO this many times */
+    long fail_at;  /* the storage step that fails with WB_EIO, changing nothing, 0 none */
 
     /* Link. */
-    bool up, connected, refuse, link_auth_fails;
+    bool up, connected, refuse, link_auth_fails, untrusted, store_fails;
+    uint64_t renew_at;
     wb_link_kind kind;
     sim_pipe to_gateway, to_device;
     long bytes, link_cut_at; /* bytes that passed in both directions; the link ends at this one, 0 never */
@@ -95,6 +99,7 @@ typedef struct sim {
     char last_topic[64], last_payload[64];
     int kv_seen; /* what the last counting module read */
     int64_t memory_need;
+    bool start_fails; /* of any module */
 
     bool rebooted;
     uint64_t wall, wall_floor;

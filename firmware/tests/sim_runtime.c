@@ -181,7 +181,10 @@ static int load(void *ctx, wb_instance *inst, const wb_module *m, const wb_limit
             CHECK(!x->loaded); /* never two of one application */
             memset(x, 0, sizeof *x);
             memcpy(&x->script, all + i + sizeof mark - 1, sizeof x->script);
+            if (x->script.load_error != 0)
+                return -(int)x->script.load_error;
             wb_text r = wb_instance_revision(inst);
+            CHECK(wb_instance_app(inst).len > 0);
             memcpy(x->revision, r.data, r.len);
             x->loaded = true;
             wb_instance_set_engine(inst, x);
@@ -217,7 +220,7 @@ static void start(sim *s, sim_module *x, wb_instance *inst, wb_call *c)
         CHECK(len == 1 || len == WB_ENOENT);
         s->kv_seen = n;
         n++;
-        bool failing = s->fail_puts > 0;
+        bool failing = s->fail_puts > 0 || (s->fail_at != 0 && s->fail_at == s->steps + 1);
         CHECK_EQ(wb_host_kv_set(inst, "starts", 6, &n, 1), failing ? WB_EIO : 0);
     }
 }
@@ -275,8 +278,8 @@ static int call(void *ctx, wb_instance *inst, wb_call *c, wb_trap *trap)
     CHECK(c->timeout > 0 || c->entry == WB_ENTRY_STOP);
     switch (c->entry) {
     case WB_ENTRY_START:
-        if (x->script.start_trap != 0)
-            return fault(s, trap, x->script.start_trap, "start");
+        if (x->script.start_trap != 0 || s->start_fails)
+            return fault(s, trap, s->start_fails ? WB_REASON_TRAP : x->script.start_trap, "start");
         start(s, x, inst, c);
         return 0;
     case WB_ENTRY_TIMER:
@@ -290,7 +293,7 @@ static int call(void *ctx, wb_instance *inst, wb_call *c, wb_trap *trap)
         return invoke(s, c, trap);
     case WB_ENTRY_STOP:
         s->stops++;
-        return 0;
+        return x->script.stop_traps ? fault(s, trap, WB_REASON_TRAP, "") : 0;
     }
     return WB_ENOENT;
 }

@@ -128,6 +128,25 @@ static void between_any_two_polls(void)
     }
 }
 
+/* A storage that fails once, at any step, and works again: nothing runs into a wall, nothing is left undone. */
+static void each_step_fails_once(void)
+{
+    for (long k = 1; k < 90; k++) {
+        scenario c;
+        snprintf(what, sizeof what, "storage fails at step %ld", k);
+        context_of_check = what;
+        scenario_begin(&c);
+        c.w->s.fail_at = k;
+        CHECK_EQ(sim_boot(&c.w->s), 0);
+        CHECK(scenario_go(&c));
+        scenario_check_end(&c);
+        world_reboot(c.w);
+        CHECK(gw_run(&c.w->g, 10000, is_enrolled));
+        CHECK(gw_reported(&c.w->g, "app") == NULL);
+        scenario_end(&c);
+    }
+}
+
 /* From v2 to v3 in the slot that v1 had: bytes and manifest of it are replaced. */
 typedef struct update {
     world *w;
@@ -207,6 +226,7 @@ const test power_tests[] = {
     {"power: each step of flash", each_step_of_flash},
     {"power: again and again", again_and_again},
     {"power: between any two polls", between_any_two_polls},
+    {"power: each step fails once", each_step_fails_once},
     {"power: update into a used slot", update_into_a_used_slot},
     {"power: key-value store", key_value_store},
     {NULL, NULL},

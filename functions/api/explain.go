@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"sort"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -84,6 +85,10 @@ func Explain(app *v1alpha1.Application, dev *v1alpha1.Device, v ledger.DeviceVie
 	}
 	switch a.Set {
 	case "done":
+		if a.Reported != nil && a.Reported.State == "RolledBack" {
+			return say(CauseRolledBack, "apply a better revision", "%s failed here (%s) and the device went back to %s, which is what is wanted now",
+				a.Reported.Revision, strings.TrimSuffix(a.Reported.Reason+": "+a.Reported.Message, ": "), x.Running)
+		}
 		return say(CauseUpToDate, "", "revision %s runs and is confirmed", x.Wanted)
 	case "lost":
 		return say(CauseOffline, "", "it had revision %s when it was last seen %s; what it runs now is not known", x.Wanted, ago(v))
@@ -199,7 +204,12 @@ func (a *API) explainApplication(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	out := []Explanation{}
-	for _, set := range []string{"failed", "inflight", "held", "pending", "away", "lost"} {
+	sets := []string{"failed", "inflight", "held", "pending", "away", "lost"}
+	undone := false // what was rolled back is explained on the devices that have what is wanted, too
+	if c := condition(app.Status.Conditions, "RolledBack"); c != nil && c.Status == metav1.ConditionTrue {
+		sets, undone = append(sets, "done"), true
+	}
+	for _, set := range sets {
 		if len(out) >= n {
 			break
 		}
@@ -212,7 +222,9 @@ func (a *API) explainApplication(w http.ResponseWriter, r *request) error {
 			if err != nil {
 				return err
 			}
-			out = append(out, Explain(app, nil, v, r.name))
+			if x := Explain(app, nil, v, r.name); !undone || x.Cause != CauseUpToDate {
+				out = append(out, x)
+			}
 		}
 	}
 	counts, err := a.Ledger.Counts(r.Context(), ledger.App{Namespace: r.namespace, Name: r.name})

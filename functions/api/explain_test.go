@@ -49,6 +49,7 @@ func TestExplainNamesOneCause(t *testing.T) {
 		{"unknown to the ledger", app(nil), approved, ledger.DeviceView{}, CauseRebuilding},
 		{"not selected", app(nil), approved, view(true, "", nil), CauseNotTargeted},
 		{"done", app(nil), approved, view(true, "done", st("Running", rev, rev)), CauseUpToDate},
+		{"rolled back for good", app(nil), approved, view(true, "done", st("RolledBack", "hello-3", rev)), CauseRolledBack},
 		{"done, then gone", app(nil), approved, view(false, "lost", st("Running", rev, rev)), CauseOffline},
 		{"rolled back", app(nil), approved, view(true, "failed", st("RolledBack", rev, "hello-1")), CauseRolledBack},
 		{"failed", app(nil), approved, view(true, "failed", st("Failed", rev, "")), CauseFailed},

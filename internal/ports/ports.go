@@ -20,10 +20,13 @@ const (
 // free, else a free one of its own range, else any.
 func Listen(address, last string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil || port != "0" {
+	if err != nil {
+		return nil, err
+	}
+	if port != "0" {
 		return net.Listen("tcp", address)
 	}
-	if _, p, err := net.SplitHostPort(last); err == nil {
+	if _, p, err := net.SplitHostPort(last); err == nil && p != "0" {
 		if l, err := net.Listen("tcp", net.JoinHostPort(host, p)); err == nil {
 			return l, nil
 		}

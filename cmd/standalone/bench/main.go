@@ -70,6 +70,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	r := report{Machine: machine(ctx, o.root), Started: time.Now()}
 	for _, s := range suites() {
+		if ctx.Err() != nil {
+			break // what was measured is printed
+		}
 		if len(o.only) > 0 && !slices.Contains(o.only, s.name) {
 			continue
 		}
@@ -81,9 +84,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			rows[i].judge()
 		}
 		r.Rows = append(r.Rows, rows...)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 		if err != nil {
 			say("%s: %v", s.name, err)
 			r.Failures = append(r.Failures, s.name+": "+err.Error())

@@ -23,7 +23,7 @@ import (
 
 const (
 	ns       = "default"
-	patience = 3 * time.Minute // of every wait; what takes longer is not measured
+	patience = 2 * time.Minute // of every wait; what takes longer is not measured
 )
 
 // platform is one standalone in a folder of its own.
@@ -198,7 +198,7 @@ func until(ctx context.Context, what string, every time.Duration, fn func() (boo
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return fmt.Errorf("%s: %w (%v)", what, context.Cause(ctx), err)
 		case <-time.After(every):
 		}
 	}

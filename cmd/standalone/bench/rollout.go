@@ -189,7 +189,7 @@ func (p *platform) rollout(ctx context.Context, what, module string, n int) ([]r
 		}
 		ready = time.Since(begun)
 		c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady)
-		ok := a.Generation == app.Generation && c != nil && c.ObservedGeneration == app.Generation && c.Status == metav1.ConditionTrue && int(a.Status.Ready) == n
+		ok := a.Generation >= app.Generation && c != nil && c.ObservedGeneration == a.Generation && c.Status == metav1.ConditionTrue && int(a.Status.Ready) == n
 		if !ok {
 			err = fmt.Errorf("%s ready, %d running", a.Status.ReadyDesired, a.Status.Running)
 		}
@@ -275,7 +275,7 @@ func (p *platform) follow(ctx context.Context, from []string, begun time.Time, n
 			if e.State == "Running" && (e.Kind == "state" || e.To == "done") {
 				note(running, e)
 			}
-			if e.To == "done" && e.From == "inflight" {
+			if e.To == "done" {
 				note(confirmed, e)
 			}
 		}

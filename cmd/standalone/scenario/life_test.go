@@ -113,8 +113,11 @@ func TestBadRevisionIsRolledBack(t *testing.T) {
 			t.Errorf("%s runs %q, not %s: %+v", d, s.Running, good, s)
 		}
 	}
-	if out, _, code := p.cli("explain", "device", "d-0001"); code != 0 || !strings.Contains(out, "UpToDate") {
+	if out, _, code := p.cli("explain", "device", "d-0001"); code != 0 || !strings.Contains(out, "RolledBack") || !strings.Contains(out, "Trap") {
 		t.Errorf("explain device: %d\n%s", code, out)
+	}
+	if out, _, code := p.cli("explain", "app", "hello"); code != 0 || strings.Count(out, "RolledBack") != 3 {
+		t.Errorf("explain app: %d\n%s", code, out)
 	}
 	events, _, err := p.kube.Events.List(p.ctx(), ns, client0)
 	if err != nil {

@@ -43,7 +43,7 @@ void wb_fetch_online(wb_device *d)
 static bool copies(const wb_app *a)
 {
     const wb_slot *s = &a->slot[a->candidate];
-    return a->active >= 0 && a->slot[a->active].size == s->size &&
+    return a->active >= 0 && a->mismatches == 0 && a->slot[a->active].size == s->size &&
            memcmp(a->slot[a->active].digest, s->digest, WB_DIGEST_SIZE) == 0;
 }
 
