@@ -314,7 +314,7 @@ static void on_frame(gw *g, const uint8_t *body, size_t len)
     }
     CHECK(g->phase != 0 || m.type == WB_HELLO || m.type == WB_ERROR_FRAME || m.type == WB_GOODBYE);
     CHECK(g->phase != 1 || m.type == WB_ENROLL || m.type == WB_ERROR_FRAME || m.type == WB_GOODBYE);
-    CHECK(g->phase != 2 || g->reported || m.type == WB_REPORT || m.type == WB_HEARTBEAT || m.type == WB_ERROR_FRAME ||
+    CHECK(g->phase != 2 || g->report_version > 0 || m.type == WB_REPORT || m.type == WB_HEARTBEAT || m.type == WB_ERROR_FRAME ||
           m.type == WB_GOODBYE);
     bool acknowledged = m.type == WB_COMMAND_RESULT || m.type == WB_TRAP_FRAME || m.type == WB_TELEMETRY ||
                         m.type == WB_LOGS || m.type == WB_MESSAGE_UP || m.type == WB_INVOKE_RESULT;
@@ -408,8 +408,10 @@ static bool receive(gw *g)
         accept_link(g);
         seen = g->s->opens;
     }
-    if (!g->open)
+    if (!g->open) {
+        g->s->to_gateway.len = 0; /* nobody is there to hear it */
         return false;
+    }
     g->rx_len += sim_pipe_get(&g->s->to_gateway, g->rx + g->rx_len, sizeof g->rx - g->rx_len);
     while (g->open && g->rx_len >= 4) {
         size_t n = (size_t)g->rx[0] << 24 | (size_t)g->rx[1] << 16 | (size_t)g->rx[2] << 8 | g->rx[3];

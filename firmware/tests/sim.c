@@ -502,6 +502,7 @@ void sim_drop(sim *s)
     s->memory = NULL;
     s->d = NULL;
     s->up = s->connected = false;
+    s->to_device.len = s->to_gateway.len = 0;
     s->rebooted = false;
 }
 

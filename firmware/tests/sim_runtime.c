@@ -197,6 +197,8 @@ static int fault(sim *s, wb_trap *trap, uint8_t reason, const char *where)
 {
     s->traps_made++;
     wb_trap_set(trap, (wb_reason)reason, where, "scripted");
+    memset(trap->text + 40, 0xc3, sizeof trap->text - 40); /* an engine may well say what is no text */
+    memcpy(trap->text + 8, "................................", 32);
     return WB_ETRAP;
 }
 

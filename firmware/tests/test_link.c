@@ -107,6 +107,7 @@ static void busy(void)
         context_of_check = what;
         scenario_begin(&c);
         c.w->s.cfg.telemetry_queue = c.w->s.cfg.log_queue = 16384;
+        c.w->s.cfg.backoff_max = 2000;
         c.w->g.busy = n;
         CHECK_EQ(sim_boot(&c.w->s), 0);
         CHECK(scenario_go(&c));

@@ -238,6 +238,19 @@ static void refuses(void)
     refuse((const uint8_t *)"\0\0\0\x05\xa2\x00\x0a\x01\x01", 9, WB_CODE_SCHEMA, false);
 }
 
+/* Each refused frame is answered, also when many come at once. */
+static void refusals_in_a_row(void)
+{
+    world *w = world_new();
+    world_enroll(w);
+    for (int i = 0; i < 10; i++)
+        gw_raw(&w->g, (const uint8_t *)"\0\0\0\x06\xa2\x00\x18\x63\x01\x01", 10);
+    gw_settle(&w->g);
+    CHECK_EQ(w->g.errors, 10);
+    CHECK(is_enrolled(&w->g));
+    world_free(w);
+}
+
 static void sixteen_errors_are_enough(void)
 {
     world *w = world_new();
@@ -412,6 +425,7 @@ const test session_tests[] = {
     {"session: expired certificate", expired_certificate},
     {"session: backs off", backs_off},
     {"session: refuses", refuses},
+    {"session: refusals in a row", refusals_in_a_row},
     {"session: sixteen errors are enough", sixteen_errors_are_enough},
     {"session: no welcome", no_welcome},
     {"session: invokes", invokes},

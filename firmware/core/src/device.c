@@ -251,7 +251,7 @@ int wb_device_init(wb_device **out, const wb_config *config, const wb_port *port
     for (unsigned i = 0; i < d->cfg.apps; i++)
         if (d->app[i].used)
             wb_app_boot(d, &d->app[i]);
-    d->s.at = d->now;
+    d->s.at = d->now + wb_random32(d) % (d->cfg.backoff_min / 4 + 1); /* power comes back to many at once */
     *out = d;
     return 0;
 }

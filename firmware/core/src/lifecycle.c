@@ -127,6 +127,25 @@ static wb_reason failure_of(int err, const wb_trap *t)
     }
 }
 
+static void clean_text(char *s, size_t cap)
+{
+    s[cap - 1] = '\0';
+    if (!wb_utf8_valid((const uint8_t *)s, strlen(s)))
+        for (; *s != '\0'; s++)
+            if ((unsigned char)*s >= 0x80)
+                *s = '?';
+}
+
+/* An engine's words travel: they have to be text, and the reason one that fits. */
+static void clean_trap(wb_trap *t)
+{
+    clean_text(t->where, sizeof t->where);
+    clean_text(t->text, sizeof t->text);
+    t->reason = (wb_reason)((unsigned)t->reason & 0xff);
+    if (t->reason == WB_REASON_NONE)
+        t->reason = WB_REASON_TRAP;
+}
+
 wb_reason wb_slot_start(wb_device *d, wb_app *a, uint8_t slot, const wb_plan *plan, wb_trap *trap)
 {
     source s;
@@ -155,10 +174,10 @@ wb_reason wb_slot_start(wb_device *d, wb_app *a, uint8_t slot, const wb_plan *pl
     a->inst.engine = NULL;
     a->run = WB_RUN_OFF;
     if (err == 0) {
-        trap->reason = WB_REASON_EXIT;
         wb_trap_set(trap, WB_REASON_EXIT, "wasmbed_start", "start returned an error");
     } else {
         trap->reason = failure_of(err, trap);
+        clean_trap(trap);
     }
     return trap->reason;
 }
@@ -176,6 +195,7 @@ void wb_app_halt(wb_device *d, wb_app *a, bool graceful)
             c.timeout = a->plan.limits.call_timeout;
             /* It ends in any case: what stop says does not matter, but a fault in it is told. */
             if (rt->call(rt->ctx, &a->inst, &c, &trap) == WB_ETRAP) {
+                clean_trap(&trap);
                 a->traps++;
                 wb_queue_trap(d, a, &trap, "wasmbed_stop");
             }
@@ -261,6 +281,7 @@ int wb_app_call(wb_device *d, wb_app *a, wb_call *c, wb_trap *trap)
     if (err == 0)
         wb_trap_set(trap, WB_REASON_EXIT, entries[c->entry], "returned an error");
     trap->reason = err == 0 ? WB_REASON_EXIT : failure_of(err, trap);
+    clean_trap(trap);
     wb_app_fault(d, a, trap, entries[c->entry]);
     return WB_ETRAP;
 }

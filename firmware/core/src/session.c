@@ -120,6 +120,8 @@ static void read_frames(wb_device *d)
     for (unsigned i = 0; i < FRAMES_PER_POLL; i++) {
         if (d->s.state < WB_SESSION_HELLO)
             return; /* a frame ended the session */
+        if (d->s.error_code != 0)
+            return; /* one answer after the other: the next frame when this one is out */
         if (d->s.closing) { /* nothing is taken any more; only the end is of interest */
             int n = d->port.link_recv(d->port.ctx, d->rx, WB_HEADER_SIZE + d->cfg.frame_in);
             if (n > 0 && d->s.at_once) { /* the goodbye (Enrolled) that was waited for */
@@ -257,6 +259,7 @@ static int send_error(wb_device *d)
     m.u.error.code = d->s.error_code;
     m.u.error.refers = d->s.error_refers;
     d->s.error_code = 0;
+    wb_wake(d, d->now);
     return wb_send(d, &m);
 }
 

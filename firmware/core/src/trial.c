@@ -86,8 +86,8 @@ void wb_candidate_failed(wb_device *d, wb_app *a, wb_reason reason, const char *
     wb_copy(kept, sizeof kept, wb_cstr(text)); /* may point into what is changed here */
     wb_note(d, WB_WARNING, a, "given up", s->revision);
     wb_verify_cancel(d, a);
-    if (a->run == WB_RUN_ON && on_trial)
-        wb_app_halt(d, a, false);
+    if (a->run == WB_RUN_ON && on_trial) /* not a fault of its own: its time was up */
+        wb_app_halt(d, a, true);
     remember_failure(a, wb_cstr(s->revision), s->attempt, reason, kept);
     s->stage = complete(s->stage) ? WB_STAGE_BAD : WB_STAGE_EMPTY;
     a->candidate = -1;
