@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -83,7 +84,13 @@ func (s *Server) overview(ctx context.Context, q url.Values) overview {
 		views, next, err := s.Ledger.Devices(ctx, o.Namespace, q.Get("after"), pageSize)
 		trouble("devices cannot be read", err)
 		o.Next = next
+		given := map[string]int{}
 		for _, v := range views {
+			for _, a := range v.Apps {
+				if a.Reported != nil && a.Reported.State == "RolledBack" {
+					given[fmt.Sprintf("%s: revision %s was given up (%s), %s runs", a.App, a.Reported.Revision, a.Reported.Reason, a.Reported.Running)]++
+				}
+			}
 			r := newRow(v)
 			o.Devices = append(o.Devices, r)
 			switch {
@@ -92,6 +99,9 @@ func (s *Server) overview(ctx context.Context, q url.Values) overview {
 			case !v.Online:
 				o.Problems = append(o.Problems, v.Device.Name+" is not connected")
 			}
+		}
+		for _, what := range slices.Sorted(maps.Keys(given)) {
+			o.Problems = append(o.Problems, fmt.Sprintf("%s, on %d of the devices shown", what, given[what]))
 		}
 		o.Apps, err = s.apps(ctx, o.Namespace)
 		trouble("applications cannot be read", err)

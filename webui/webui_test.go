@@ -115,6 +115,13 @@ func TestThePageSaysWhatIsSo(t *testing.T) {
 			t.Errorf("the page does not say %q:\n%s", want, body)
 		}
 	}
+	if _, err := l.Report(ctx, event.Reported{Device: d, Epoch: 1, Era: era, Version: 2, Time: time.Now(),
+		Apps: map[string]event.AppState{"hello": {State: "RolledBack", Revision: "hello-2", Attempt: 2, Running: "hello-1", Reason: "TrapLoop"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, body, _ := get(t, c, srv.URL+"/fragment"); strings.Contains(body, "All is well") || !strings.Contains(body, "gave hello-2 up: TrapLoop") || !strings.Contains(body, "revision hello-2 was given up") {
+		t.Errorf("a revision that was given up is not said:\n%s", body)
+	}
 	if code, body, _ := get(t, c, srv.URL+"/devices/default/d1"); code != 200 || !strings.Contains(body, "hello-1") {
 		t.Errorf("the device's page: %d\n%s", code, body)
 	}

@@ -26,7 +26,7 @@ import (
 // What Kubernetes says of the devices may be of the time before this start, so the ledger is asked: a session
 // must be younger than since.
 func (p *platform) await(ctx context.Context, c call, since time.Time) []string {
-	for _, need := range []string{partRedis, partKube, partBroker, partSource, partFunctions, partGateway, partDevices} {
+	for _, need := range []string{partRedis, partKube, partBroker, partSource, partFunctions, partGateway} {
 		if !c.with(need) {
 			return nil
 		}
@@ -43,7 +43,7 @@ func (p *platform) await(ctx context.Context, c call, since time.Time) []string 
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Patience)
 	defer cancel()
 	for {
-		missing := p.missing(ctx, set, l, since)
+		missing := p.missing(ctx, set, l, since, c.with(partDevices))
 		if len(missing) == 0 || ctx.Err() != nil {
 			return missing
 		}
@@ -55,9 +55,18 @@ func (p *platform) await(ctx context.Context, c call, since time.Time) []string 
 	}
 }
 
-// missing says what is not as it should be after a start.
-func (p *platform) missing(ctx context.Context, set *client.Set, l *ledger.Ledger, since time.Time) []string {
+// missing says what is not as it should be after a start. Before the gateway has its settings, devices that come
+// are told to ask again later.
+func (p *platform) missing(ctx context.Context, set *client.Set, l *ledger.Ledger, since time.Time, devices bool) []string {
 	var out []string
+	if _, err := l.Gateway(ctx, p.ends.Namespace, p.ends.Gateway); err != nil {
+		out = append(out, fmt.Sprintf("gateway %s has no settings yet: %v", p.ends.Gateway, err))
+	} else if _, err := l.Trust(ctx, p.ends.Namespace); err != nil {
+		out = append(out, fmt.Sprintf("gateway %s has no trust anchors yet: %v", p.ends.Gateway, err))
+	}
+	if !devices {
+		return out
+	}
 	for _, b := range p.boards() {
 		v, err := l.Device(ctx, event.Device{Namespace: p.ends.Namespace, Name: b.name})
 		switch {
