@@ -49,7 +49,7 @@ test-go: ## Go packages, race detector on, against a real Redis and a real Kuber
 
 .PHONY: test-scenarios
 test-scenarios: build ## whole platform: faults, restarts, fleets
-	go test -count=$(COUNT) -timeout 40m ./cmd/standalone/...
+	go test -p 1 -count=$(COUNT) -timeout 55m ./cmd/standalone/...
 
 .PHONY: vectors
 vectors: ## the wire's vectors through both codecs

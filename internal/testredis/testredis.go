@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"wasmbed.io/wasmbed/internal/ports"
 )
 
 // Server is a redis-server of one test.
@@ -29,7 +31,7 @@ func Start(t testing.TB, args ...string) *Server {
 	if err != nil {
 		t.Fatal("redis-server is not on PATH (Debian: apt-get install redis-server)")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := ports.Listen("127.0.0.1:0", "") // outside of what outgoing connections take
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/ports"
 )
 
 // patience is the ceiling of every wait: generous, because the figures belong to the benchmarks.
@@ -293,7 +294,7 @@ func names(name string, n int) []string {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := ports.Listen("127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
