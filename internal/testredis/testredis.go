@@ -3,9 +3,11 @@ package testredis
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,34 +33,58 @@ func Start(t testing.TB, args ...string) *Server {
 	if err != nil {
 		t.Fatal("redis-server is not on PATH (Debian: apt-get install redis-server)")
 	}
-	l, err := ports.Listen("127.0.0.1:0", "") // outside of what outgoing connections take
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for range starts {
+		l, err := ports.Listen("127.0.0.1:0", "") // outside of what outgoing connections take
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+		s.URL = "redis://" + s.Addr
+		s.args = append([]string{bin, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", dir}, args...)
+		if err = s.start(); err == nil {
+			t.Cleanup(func() { s.Kill() })
+			return s
+		}
+		s.Kill()
+		t.Logf("%v; another port", err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	s.URL = "redis://" + s.Addr
-	s.args = append([]string{bin, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()}, args...)
-	s.Restart(t)
-	t.Cleanup(func() { s.Kill() })
-	return s
+	t.Fatal("redis-server does not start")
+	return nil
 }
+
+// starts is how many ports Start tries: somebody else may take one between choosing and using it.
+const starts = 5
 
 // Restart starts the server again after Kill, on the same port and folder.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts the process and waits until it, and not somebody else on its port, answers.
+func (s *Server) start() error {
 	s.cmd = exec.Command(s.args[0], s.args[1:]...)
 	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	c := redis.NewClient(&redis.Options{Addr: s.Addr})
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for c.Ping(ctx).Err() != nil {
-		if ctx.Err() != nil {
-			t.Fatalf("redis-server on %s does not answer", s.Addr)
+	for {
+		info, err := c.Info(ctx, "server").Result()
+		switch {
+		case err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r", s.cmd.Process.Pid)):
+			return nil
+		case err == nil && strings.Contains(info, "process_id:"):
+			return fmt.Errorf("another redis-server is on %s", s.Addr)
+		case ctx.Err() != nil:
+			return fmt.Errorf("redis-server on %s does not answer: %v", s.Addr, err)
 		}
 	}
 }
