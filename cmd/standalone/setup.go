@@ -8,9 +8,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io/fs"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path"
 	"slices"
@@ -79,7 +81,10 @@ func (p *platform) setup(ctx context.Context, c call) error {
 		if err := a.Apply(gctx, crds...); err != nil {
 			return err
 		}
-		return a.Settle(gctx, crds...)
+		if err := a.Settle(gctx, crds...); err != nil {
+			return err
+		}
+		return warm(gctx, admin, crds)
 	})
 	g.Go(func() error {
 		// The authority's Secret needs its namespace, which is the first of the roles' objects.
@@ -100,6 +105,48 @@ func (p *platform) setup(ctx context.Context, c call) error {
 		return err
 	}
 	return p.seed(ctx, a)
+}
+
+// warm lists every resource once, until the API server has it at hand. It fills its cache of a resource at the first
+// question for it, and says meanwhile "too many requests, come again in a second": without this, the first
+// application would wait for that second.
+func warm(ctx context.Context, cfg *rest.Config, crds []*unstructured.Unstructured) error {
+	hc, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return errs.New(errs.Internal, "kubernetes client: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, crd := range crds {
+		group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+		plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
+		versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+		for _, v := range versions {
+			version, _ := v.(map[string]any)
+			address := cfg.Host + fmt.Sprintf("/apis/%s/%v/%s?limit=1", group, version["name"], plural)
+			g.Go(func() error {
+				for {
+					req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+					if err != nil {
+						return errs.New(errs.Internal, "%w", err)
+					}
+					resp, err := hc.Do(req)
+					if err != nil {
+						return nil // it is a help, not a need
+					}
+					resp.Body.Close()
+					if resp.StatusCode != http.StatusTooManyRequests {
+						return nil
+					}
+					select {
+					case <-ctx.Done():
+						return nil
+					case <-time.After(10 * time.Millisecond):
+					}
+				}
+			})
+		}
+	}
+	return g.Wait()
 }
 
 // ensureNamespace makes the namespace of our devices when it is not there. The API server makes "default" itself,

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
-	"golang.org/x/time/rate"
 
 	"wasmbed.io/wasmbed/api/client"
 	"wasmbed.io/wasmbed/api/notice"
@@ -30,10 +29,15 @@ const (
 
 // Limits of this package.
 const (
-	conflictAttempts = 5           // read-modify-write rounds before the event is given back for a retry
-	statusPerSecond  = 100         // Device status looked at, in this process: what is over waits; a fleet that comes at once must not be the API server's trouble
-	statusBurst      = 200         //
-	statusAgain      = time.Second // how long what is over waits, at least; at most three times that
+	conflictAttempts = 5 // read-modify-write rounds before the event is given back for a retry
+
+	// Writes of Device status, in this process.
+	statusLeast    = 4 * time.Millisecond   // between two, at least
+	statusMost     = 50 * time.Millisecond  // between two, at most: however slow the API server is
+	statusBurst    = 32                     // of them at once, after a while of few
+	statusParallel = 16                     // of them under way; half of the deliveries of a trigger, which reports need too
+	statusAgain    = 250 * time.Millisecond // how long what is over waits, at least
+	statusPromised = 100_000                // devices that wait, at most
 )
 
 // Types are the events that it takes.
@@ -54,12 +58,12 @@ type Deps struct {
 type Function struct {
 	d      Deps
 	notice *notice.Writer
-	limit  *rate.Limiter
+	pace   *pacer
 }
 
 // New returns the function.
 func New(d Deps) *Function {
-	return &Function{d: d, notice: notice.New(d.Client.Events, "wasmbed-report", d.Now), limit: rate.NewLimiter(statusPerSecond, statusBurst)}
+	return &Function{d: d, notice: notice.New(d.Client.Events, "wasmbed-report", d.Now), pace: newPacer()}
 }
 
 // Handle takes one event. Errors: Invalid for an event that can never be handled, others when it may be

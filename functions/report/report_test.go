@@ -243,12 +243,16 @@ func TestTelemetryAndLogs(t *testing.T) {
 func TestStatusOfAFleetIsPaced(t *testing.T) {
 	b := start(t)
 	const n = statusBurst + 50
-	for i := range n {
-		e, _ := event.New(event.TimerDue, "/gw", "", fmt.Sprint(i), event.Timer{Kind: "status", Namespace: ns, Name: fmt.Sprint("d-", i)})
-		if _, err := b.f.Handle(t.Context(), e); err != nil {
-			t.Fatal(err)
+	ask := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			e, _ := event.New(event.TimerDue, "/gw", "", fmt.Sprint(i), event.Timer{Kind: "status", Namespace: ns, Name: fmt.Sprint("d-", i)})
+			if _, err := b.f.Handle(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	ask(0, n)
 	later := func() (n int) {
 		for s := range b.l.Shards() {
 			due, err := b.l.Due(t.Context(), s, 1000)
@@ -265,5 +269,54 @@ func TestStatusOfAFleetIsPaced(t *testing.T) {
 	b.now = b.now.Add(3 * statusAgain)
 	if got := later(); got != n-statusBurst {
 		t.Errorf("%d come again, want %d", got, n-statusBurst)
+	}
+	// Who was promised a time has it then, however many came meanwhile.
+	b.now = b.now.Add(time.Second)
+	later()
+	ask(n, 2*n)
+	ask(statusBurst, n)
+	b.now = b.now.Add(3 * statusAgain)
+	if got := later(); got != n-statusBurst {
+		t.Errorf("%d come again after the second round, want %d", got, n-statusBurst)
+	}
+}
+
+func TestPaceFollowsWhatWritesTake(t *testing.T) {
+	p, now := newPacer(), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	turns := func(n int) (ok int) {
+		for i := range n {
+			if _, yes := p.turn(event.Device{Namespace: ns, Name: fmt.Sprint(now, i)}, now); yes {
+				ok++
+			}
+		}
+		return ok
+	}
+	if n := turns(100); n != statusParallel {
+		t.Errorf("%d writes under way", n)
+	}
+	for range statusParallel {
+		p.done(time.Second)
+	}
+	if p.every != statusMost {
+		t.Errorf("%s between slow writes", p.every)
+	}
+	now = now.Add(time.Minute)
+	for range 50 {
+		if turns(1) != 1 {
+			t.Fatal("no turn after a while of none")
+		}
+		p.done(time.Millisecond)
+		now = now.Add(time.Minute)
+	}
+	if p.every != statusLeast {
+		t.Errorf("%s between quick writes", p.every)
+	}
+	// Who is woken early keeps the time that was promised.
+	for turns(1) == 1 {
+	}
+	who := event.Device{Namespace: ns, Name: "late"}
+	at, _ := p.turn(who, now)
+	if again, ok := p.turn(who, now.Add(time.Millisecond)); ok || !again.Equal(at) {
+		t.Errorf("promised %s, then %s, %v", at, again, ok)
 	}
 }

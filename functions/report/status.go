@@ -3,7 +3,6 @@ package report
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -27,12 +26,12 @@ const (
 // status writes a device's status from the ledger's view, when it differs. Timers mark it due a little after
 // a change, so that what changes together is written once.
 func (f *Function) status(ctx context.Context, who event.Device) error {
-	if !f.limit.AllowN(f.d.Now(), 1) {
-		h := fnv.New32a()
-		h.Write([]byte(who.Name))
-		later := f.d.Now().Add(statusAgain + time.Duration(h.Sum32())%(2*statusAgain))
-		return f.d.Ledger.MarkDue(ctx, event.Timer{Kind: ledger.DueStatus, Namespace: who.Namespace, Name: who.Name, Due: later})
+	now := f.d.Now()
+	again, ok := f.pace.turn(who, now)
+	if !ok {
+		return f.d.Ledger.MarkDue(ctx, event.Timer{Kind: ledger.DueStatus, Namespace: who.Namespace, Name: who.Name, Due: again})
 	}
+	defer func() { f.pace.done(f.d.Now().Sub(now)) }()
 	for range conflictAttempts {
 		d, err := f.d.Client.Devices.Get(ctx, who.Namespace, who.Name)
 		if err != nil {

@@ -163,8 +163,8 @@ func used(pid int) (usage, error) {
 		return u, err
 	}
 	u.cpu = time.Duration(ticks+sys) * 10 * time.Millisecond // USER_HZ is 100
-	if name, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil {
-		u.name = filepath.Base(name)
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil {
+		u.name = strings.TrimSpace(string(name))
 	}
 	rollup := fmt.Sprintf("/proc/%d/smaps_rollup", pid)
 	u.rss, u.pss = kilobytes(rollup, "Rss"), kilobytes(rollup, "Pss")
