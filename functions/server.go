@@ -25,6 +25,7 @@ import (
 	"wasmbed.io/wasmbed/functions/deploy"
 	"wasmbed.io/wasmbed/functions/deploy/oci"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/ports"
 )
 
 // Config is the command's environment, prefix WASMBED_, and its manual.
@@ -157,7 +158,7 @@ func (s *Server) Listen() error {
 	default:
 		addr = ":8083"
 	}
-	ln, err := net.Listen("tcp", addr)
+	ln, err := ports.Listen(addr, "")
 	if err != nil {
 		return errs.New(errs.Unavailable, "functions: %w", err).WithMend("set WASMBED_LISTEN to a free address")
 	}

@@ -27,6 +27,7 @@ import (
 	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/gateway/uplink"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/ports"
 )
 
 // Gateway is one gateway process: New, Listen, Serve until its context ends or Close.
@@ -144,11 +145,11 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 
 // Listen binds both addresses. After it, TLSAddr and HTTPAddr are the real ones.
 func (g *Gateway) Listen() error {
-	l, err := net.Listen("tcp", g.cfg.ListenTLS)
+	l, err := ports.Listen(g.cfg.ListenTLS, "")
 	if err != nil {
 		return errs.New(errs.Unavailable, "device listener: %w", err).WithMend("WASMBED_LISTEN_TLS moves it")
 	}
-	h, err := net.Listen("tcp", g.cfg.ListenHTTP)
+	h, err := ports.Listen(g.cfg.ListenHTTP, "")
 	if err != nil {
 		l.Close()
 		return errs.New(errs.Unavailable, "HTTP listener: %w", err).WithMend("WASMBED_LISTEN_HTTP moves it")

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/ports"
 )
 
 // Server is a Broker behind a listener: POST anywhere is the ingress, GET /healthz says that the process
@@ -58,7 +59,7 @@ func (b *Broker) Ready(ctx context.Context) error {
 
 // Listen takes the port; then URL is known, and posts wait for Serve. Errors: errs.Unavailable.
 func (s *Server) Listen() error {
-	l, err := net.Listen("tcp", s.addr)
+	l, err := ports.Listen(s.addr, "")
 	if err != nil {
 		return errs.New(errs.Unavailable, "broker: %w", err)
 	}

@@ -33,6 +33,7 @@ import (
 	"wasmbed.io/wasmbed/functions/deploy/oci"
 	"wasmbed.io/wasmbed/gateway"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/ports"
 	"wasmbed.io/wasmbed/internal/run"
 )
 
@@ -254,7 +255,7 @@ func (p *platform) makeGateway(instance string, listening func(tls, http net.Add
 
 // serveHTTP listens and returns what serves: until its context ends, then at most grace longer.
 func serveHTTP(what, address string, h http.Handler, grace time.Duration) (serveFunc, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := ports.Listen(address, "")
 	if err != nil {
 		return nil, errs.New(errs.Unavailable, "%s: %w", what, err)
 	}

@@ -5,15 +5,10 @@ import (
 	"net"
 	"strconv"
 	"syscall"
-	"time"
 
 	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/internal/ports"
 )
-
-// dying is how long a port that is in use is waited for: a process that was killed a moment ago keeps its port
-// until its memory is torn down.
-const dying = 1500 * time.Millisecond
 
 // bind takes an address for a part. With port 0, the port of the last time is tried first. what and variable
 // are for people.
@@ -27,10 +22,6 @@ func bind(what, variable, address, last string) (net.Listener, error) {
 		wanted = net.JoinHostPort(host, lastPort)
 	}
 	l, err := ports.Listen(wanted, "")
-	for end := time.Now().Add(dying); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
-		time.Sleep(20 * time.Millisecond)
-		l, err = ports.Listen(wanted, "")
-	}
 	if errors.Is(err, syscall.EADDRINUSE) && wanted != address {
 		l, err = ports.Listen(address, "")
 	}
