@@ -7,6 +7,7 @@
 #include <string.h>
 
 extern const char *const fuzz_name;
+extern const size_t fuzz_skip; /* bytes of a vector before what the fuzzer takes */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #endif

@@ -5,6 +5,7 @@
 #include "fuzz.h"
 
 const char *const fuzz_name = "decode";
+const size_t fuzz_skip = 4;
 
 static void must(bool ok)
 {

@@ -3,6 +3,7 @@
 #include "wasm.h"
 
 const char *const fuzz_name = "module";
+const size_t fuzz_skip = 0;
 
 static int read_module(const wb_module *m, uint32_t offset, uint8_t *buf, uint32_t len)
 {

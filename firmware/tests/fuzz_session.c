@@ -9,6 +9,7 @@
 #include "world.h"
 
 const char *const fuzz_name = "session";
+const size_t fuzz_skip = 0;
 int checks_failed;
 const char *context_of_check = "fuzz";
 

@@ -44,6 +44,6 @@ typedef struct test {
 } test;
 
 extern const test codec_tests[], vector_tests[], queue_tests[], wasm_tests[], store_tests[],
-    session_tests[], life_tests[], command_tests[], host_tests[], power_tests[], link_tests[];
+    session_tests[], life_tests[], command_tests[], host_tests[], power_tests[], link_tests[], provision_tests[], serial_tests[];
 
 #endif

@@ -15,7 +15,8 @@ static bool wanted(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
     const test *const groups[] = {codec_tests,   vector_tests, queue_tests, wasm_tests, store_tests,
-                                  host_tests,  session_tests, life_tests,   command_tests, power_tests, link_tests};
+                                  host_tests,  session_tests, life_tests,   command_tests, power_tests, link_tests,
+                                  provision_tests, serial_tests};
     int ran = 0, bad = 0;
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
         for (const test *t = groups[g]; t->name != NULL; t++) {

@@ -60,8 +60,8 @@ static void load_vector(const char *path)
                 break;
             bytes[n++] = (uint8_t)v;
         }
-        if (n > 4)
-            keep(bytes + 4, n - 4); /* the body */
+        if (n > fuzz_skip)
+            keep(bytes + fuzz_skip, n - fuzz_skip); /* the body */
     }
     fclose(f);
 }

@@ -279,9 +279,15 @@ static void certificates_that_do_not_fit(void)
     w->s.store_fails = false;
     CHECK(gw_run(&w->g, 60000, is_enrolled));
     w->s.untrusted = true; /* the gateway's certificate is not valid at the time it says */
+    uint64_t honest = w->g.time;
+    w->g.time += 20ull * 365 * 86400 * 1000;
+    uint64_t lie = w->g.time;
     gw_close(&w->g);
     CHECK(gw_run(&w->g, 10000, NULL));
     CHECK(!is_enrolled(&w->g));
+    w->g.time = honest;
+    CHECK_EQ(sim_boot(&w->s), 0);
+    CHECK(w->s.wall_floor < lie); /* what it said was not kept: it would lock out every honest gateway */
     w->s.untrusted = false;
     CHECK(gw_run(&w->g, 90000, is_enrolled));
     w->s.renew_at = w->g.time + (uint64_t)w->s.now + 5000; /* the port knows the certificate's end itself */

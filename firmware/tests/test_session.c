@@ -410,7 +410,7 @@ static void drops_are_counted(void)
     CHECK(gw_run(&w->g, 5000, NULL));
     CHECK(stats(w).dropped > 100);
     CHECK_EQ(stats(w).queued, 0);
-    CHECK(w->g.telemetry + w->g.logs + stats(w).dropped >= w->s.telemetry_made + w->s.logs_made);
+    CHECK((int64_t)(w->g.telemetry + w->g.logs + stats(w).dropped) >= w->s.telemetry_made + w->s.logs_made);
     world_free(w);
 }
 

@@ -1,6 +1,7 @@
 /* protocol/vectors: the same files that the Go codec reads. */
 #include <dirent.h>
 
+#include "again.h"
 #include "harness.h"
 #include "sim.h"
 
@@ -147,52 +148,9 @@ static const char *layer_of(int code)
     }
 }
 
-/* Lists are views of the body; here their elements are read and written one by one, so that these are tested too. */
-static void again_apps(wb_writer *w, const void *ctx)
-{
-    const wb_bytes *data = ctx;
-    wb_reader r;
-    wb_text name;
-    wb_app_state s;
-    wb_reader_init(&r, data->data, data->len);
-    while (r.p < r.end && wb_item_app_state(&r, &name, &s) == 0)
-        wb_put_app_state(w, name, &s);
-}
-
-static void again_telemetry(wb_writer *w, const void *ctx)
-{
-    const wb_bytes *data = ctx;
-    wb_reader r;
-    wb_telemetry_record t;
-    wb_reader_init(&r, data->data, data->len);
-    while (r.p < r.end && wb_item_telemetry(&r, &t) == 0)
-        wb_put_telemetry(w, &t);
-}
-
-static void again_logs(wb_writer *w, const void *ctx)
-{
-    const wb_bytes *data = ctx;
-    wb_reader r;
-    wb_log_record l;
-    wb_reader_init(&r, data->data, data->len);
-    while (r.p < r.end && wb_item_log(&r, &l) == 0)
-        wb_put_log(w, &l);
-}
-
-static void again(wb_items *i, void (*emit)(wb_writer *, const void *))
-{
-    i->emit = emit;
-    i->ctx = &i->data;
-}
-
 static void check_reencode(const vector *v, wb_msg *m)
 {
-    if (m->type == WB_REPORT)
-        again(&m->u.report.apps, again_apps);
-    if (m->type == WB_TELEMETRY)
-        again(&m->u.records.records, again_telemetry);
-    if (m->type == WB_LOGS)
-        again(&m->u.records.records, again_logs);
+    again_items(m);
     const frame *want = v->same ? &v->hex : &v->reencode;
     uint8_t *out = malloc(WB_FRAME_MAX + 4);
     int n = wb_encode(m, out, WB_FRAME_MAX + 4);

@@ -39,12 +39,10 @@ void wb_on_bad_length(wb_device *d)
     wb_refuse(d, 0, WB_CODE_FRAME);
 }
 
-static void set_wall(wb_device *d, uint64_t unix_ms)
+/* Keeps a time that an enrolled device heard from a gateway that it trusts: it has certainly passed. */
+static void keep_wall(wb_device *d, uint64_t unix_ms)
 {
-    if (unix_ms > TIME_MOST)
-        return;
-    wb_wall_set(d, unix_ms);
-    if (unix_ms >= d->wall_floor + WALL_STEP) {
+    if (unix_ms <= TIME_MOST && unix_ms >= d->wall_floor + WALL_STEP) {
         d->wall_floor = unix_ms;
         (void)wb_store_device(d);
     }
@@ -57,14 +55,14 @@ static void on_welcome(wb_device *d, const wb_welcome *w)
         wb_refuse(d, 0, WB_CODE_STATE);
         return;
     }
-    if (w->enrolled)
-        set_wall(d, w->time);
-    else if (w->time <= TIME_MOST)
+    if (w->time <= TIME_MOST)
         wb_wall_set(d, w->time);
     if (d->port.link_trusted != NULL && d->port.link_trusted(d->port.ctx) < 0) {
         wb_session_end(d, WB_EAUTH);
         return;
     }
+    if (w->enrolled) /* only now: a floor that a refused gateway set would lock the device out for good */
+        keep_wall(d, w->time);
     d->stats.sessions++;
     s->since = d->now;
     s->features = w->features & d->cfg.features;
@@ -268,7 +266,9 @@ static void on_message(wb_device *d, const wb_msg *m)
         on_enroll_result(d, &m->u.enroll_result);
         break;
     case WB_HEARTBEAT_ACK:
-        set_wall(d, m->u.heartbeat_ack.time);
+        if (m->u.heartbeat_ack.time <= TIME_MOST)
+            wb_wall_set(d, m->u.heartbeat_ack.time);
+        keep_wall(d, m->u.heartbeat_ack.time);
         break;
     case WB_ACK:
         on_ack(d, m->u.ack.refers);
