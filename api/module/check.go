@@ -59,9 +59,25 @@ func Check(info Info, m v1alpha1.Manifest) error {
 	if err := checkExports(info); err != nil {
 		return err
 	}
+	if err := checkLimits(info); err != nil {
+		return err
+	}
 	if limit := uint32(max(m.Limits.MemoryPages, 0)); info.MemoryPages > limit {
 		return problem(ReasonInsufficientMemory, fmt.Sprintf(
 			"the module starts with %s of memory, manifest.limits.memoryPages allows %d", pages(info.MemoryPages), limit))
+	}
+	return nil
+}
+
+// checkLimits is for what a device's runtime would refuse after it was sent.
+func checkLimits(info Info) error {
+	switch {
+	case info.Unsupported != "":
+		return problem(ReasonNotWasm, fmt.Sprintf("the module uses what no device runs: %s (docs/spec/abi.md, \"The module\")", info.Unsupported))
+	case info.shape.mostLocals > maxLocals:
+		return problem(ReasonNotWasm, fmt.Sprintf("a function has more than %d locals", maxLocals))
+	case info.shape.mostEntries > maxEntries:
+		return problem(ReasonNotWasm, fmt.Sprintf("a table has more than %d entries at the start", maxEntries))
 	}
 	return nil
 }
@@ -103,6 +119,13 @@ func checkImport(im Import, abi map[string]HostFunction, permitted []v1alpha1.Pe
 	return nil
 }
 
+// PermissionOf returns the permission that an import needs, "" for none. The error is Check's when no device offers it.
+func PermissionOf(im Import) (v1alpha1.Permission, error) {
+	abi := hostFunctions()
+	fn := abi[im.Name]
+	return fn.Permission, checkImport(im, abi, []v1alpha1.Permission{fn.Permission})
+}
+
 // Permissions returns the permissions that a module's imports need, sorted.
 func Permissions(info Info) []v1alpha1.Permission {
 	abi := hostFunctions()
@@ -114,29 +137,6 @@ func Permissions(info Info) []v1alpha1.Permission {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// runtimeOverhead is what an engine needs beside linear memory and stack, measured with WAMR's classic
-// interpreter: a module with one page and a 4 KiB stack runs in a pool of 72 KiB. functionOverhead is its
-// share per function (700 functions: 136 KiB).
-const (
-	runtimeOverhead  = 4 << 10
-	functionOverhead = 96
-)
-
-// EstimateMemory returns the bytes of RAM that one instance needs on a device (Capabilities.moduleMemory).
-// It is a lower bound: an engine that shrinks the linear memory of a module which exports __heap_base is
-// believed to do so. The device has the last word.
-func EstimateMemory(info Info, m v1alpha1.Manifest) int64 {
-	linear := int64(info.MemoryPages) * PageSize
-	if base := int64(info.heapBase); base > 0 && base < linear {
-		linear = base
-	}
-	stack := int64(m.Limits.StackBytes)
-	if stack == 0 {
-		stack = v1alpha1.DefaultStackBytes
-	}
-	return linear + stack + runtimeOverhead + int64(info.Functions)*functionOverhead
 }
 
 func pages(n uint32) string {

@@ -1,9 +1,6 @@
 package module
 
-import (
-	"fmt"
-	"unicode/utf8"
-)
+import "fmt"
 
 // Section ids.
 const (
@@ -36,10 +33,11 @@ func Inspect(b []byte) (Info, error) {
 	if len(b) > MaxSize {
 		return Info{}, problem(ReasonModuleTooLarge, fmt.Sprintf("%d bytes; at most %d", len(b), MaxSize))
 	}
-	p := parser{info: Info{Digest: Digest(b), Size: len(b)}}
+	p := parser{info: Info{Digest: Digest(b), Size: len(b), StartIndex: -1}}
 	if err := p.module(b); err != nil {
 		return Info{}, problem(ReasonNotWasm, err.Error())
 	}
+	p.finish()
 	return p.info, nil
 }
 
@@ -47,9 +45,47 @@ type parser struct {
 	info     Info
 	types    []FuncType
 	funcs    []FuncType // imported, then defined
-	globals  []int64    // constant initial value of each i32 global, -1: not constant
+	globals  []global   // imported, then defined
+	imported int        // functions
+	exported map[uint32]string
+	base     int // index + 1 of the global __heap_base, 0: none
+	end      int // of __data_end
 	memories int
 	bodies   int
+}
+
+// global is what matters of a global: value is its constant initial value when it is an i32, else -1.
+type global struct {
+	value   int64
+	mutable bool
+}
+
+// finish draws the conclusions that need the whole module.
+func (p *parser) finish() {
+	constant := func(index int) uint32 {
+		if index == 0 || p.globals[index-1].mutable || p.globals[index-1].value < 0 {
+			return 0
+		}
+		return uint32(p.globals[index-1].value)
+	}
+	i := &p.info
+	i.HeapBase, i.DataEnd = constant(p.base), constant(p.end)
+	i.Largest.Name = p.exported[uint32(i.Largest.Index)]
+	if i.HeapBase == 0 || i.DataEnd == 0 {
+		return
+	}
+	// The linker's stack pointer is the first mutable i32 that lies in the memory below the heap. The stack stands
+	// before the data (--stack-first) or behind it.
+	for _, g := range p.globals {
+		if !g.mutable || g.value < 0 || g.value > int64(i.HeapBase) {
+			continue
+		}
+		i.StackSize = uint32(g.value)
+		if end := (i.DataEnd + 15) &^ 15; i.StackSize > end {
+			i.StackSize -= end
+		}
+		return
+	}
 }
 
 func (p *parser) module(b []byte) error {
@@ -64,8 +100,10 @@ func (p *parser) module(b []byte) error {
 		}
 		return fmt.Errorf("binary version % x; 1 is needed", v)
 	}
+	p.info.shape.kept = len(b)
 	last := 0
 	for n := 0; r.left() > 0; n++ {
+		before := r.left()
 		if n == maxSections {
 			return fmt.Errorf("more than %d sections", maxSections)
 		}
@@ -82,6 +120,7 @@ func (p *parser) module(b []byte) error {
 			return fmt.Errorf("section %d: %w", id, err)
 		}
 		if id == sectionCustom {
+			p.info.shape.kept -= before - r.left()
 			continue
 		}
 		if int(id) >= len(order) {
@@ -111,16 +150,24 @@ func (p *parser) section(id byte, r *reader) error {
 		read, limit = p.imp, maxImports
 	case sectionFunction:
 		read, limit = p.function, maxFuncs
+	case sectionTable:
+		read, limit = p.table, maxTables
 	case sectionMemory:
 		read, limit = p.memory, 1
 	case sectionGlobal:
 		read, limit = p.global, maxGlobals
 	case sectionExport:
 		read, limit = p.export, maxExports
-	case sectionCode:
-		n, err := r.u32()
-		p.bodies = int(n)
+	case sectionStart:
+		i, err := r.u32()
+		p.info.StartIndex = int(i)
 		return err
+	case sectionElement:
+		read, limit = p.element, maxFuncs
+	case sectionCode:
+		read, limit = p.body, maxFuncs
+	case sectionData:
+		read, limit = p.data, maxFuncs
 	default:
 		return nil
 	}
@@ -168,6 +215,11 @@ func (p *parser) typ(r *reader) error {
 		*list = string(letters)
 	}
 	p.types = append(p.types, t)
+	p.info.shape.types++
+	p.info.shape.typeValues += len(t.Params) + len(t.Results)
+	if len(t.Results) > 1 {
+		p.unsupported("functions with several results")
+	}
 	return nil
 }
 
@@ -191,6 +243,7 @@ func (p *parser) imp(r *reader) error {
 			return err
 		}
 		p.funcs = append(p.funcs, im.Type)
+		p.imported++
 	case KindTable:
 		if _, err = r.valueType(); err == nil {
 			_, _, err = r.limits()
@@ -202,7 +255,7 @@ func (p *parser) imp(r *reader) error {
 		if _, err = r.valueType(); err == nil {
 			_, err = r.byte()
 		}
-		p.globals = append(p.globals, -1)
+		p.globals = append(p.globals, global{value: -1})
 	case KindTag:
 		if _, err = r.byte(); err == nil {
 			_, err = r.u32()
@@ -257,50 +310,35 @@ func (p *parser) memory(r *reader) error {
 	return nil
 }
 
-// global reads a global with a constant initialiser; extended constant expressions are not needed by any
-// compiler whose modules we take.
+func (p *parser) table(r *reader) error {
+	if _, err := r.valueType(); err != nil {
+		return err
+	}
+	n, _, err := r.limits()
+	p.info.shape.tables++
+	p.info.shape.tableEntries += int(n)
+	p.info.shape.mostEntries = max(p.info.shape.mostEntries, int(n))
+	return err
+}
+
 func (p *parser) global(r *reader) error {
 	vt, err := r.valueType()
 	if err != nil {
 		return err
 	}
-	if _, err := r.byte(); err != nil { // mutability
-		return err
-	}
-	op, err := r.byte()
+	mutable, err := r.byte()
 	if err != nil {
 		return err
 	}
-	value := int64(-1)
-	switch op {
-	case 0x41: // i32.const
-		v, err := r.signed(32)
-		if err != nil {
-			return err
-		}
-		if vt == 'i' {
-			value = int64(uint32(v))
-		}
-	case 0x42: // i64.const
-		_, err = r.signed(64)
-	case 0x43: // f32.const
-		_, err = r.bytes(4)
-	case 0x44: // f64.const
-		_, err = r.bytes(8)
-	case 0x23, 0xd2: // global.get, ref.func
-		_, err = r.u32()
-	case 0xd0: // ref.null
-		_, err = r.byte()
-	default:
-		return fmt.Errorf("initialiser 0x%02x of a global is not a plain constant", op)
-	}
+	value, err := r.constant()
 	if err != nil {
 		return err
 	}
-	if end, err := r.byte(); err != nil || end != 0x0b {
-		return fmt.Errorf("initialiser of a global is not a plain constant")
+	if vt != 'i' {
+		value = -1
 	}
-	p.globals = append(p.globals, value)
+	p.globals = append(p.globals, global{value: value, mutable: mutable != 0})
+	p.info.shape.globals++
 	return nil
 }
 
@@ -326,12 +364,18 @@ func (p *parser) export(r *reader) error {
 		return fmt.Errorf("export %q: function %d does not exist", ex.Name, i)
 	case ex.Kind == KindFunc:
 		ex.Type = p.funcs[i]
+		if p.exported == nil {
+			p.exported = map[uint32]string{}
+		}
+		p.exported[i] = ex.Name
 	case ex.Kind == KindMemory && int64(i) >= int64(p.memories):
 		return fmt.Errorf("export %q: memory %d does not exist", ex.Name, i)
 	case ex.Kind == KindGlobal && int64(i) >= int64(len(p.globals)):
 		return fmt.Errorf("export %q: global %d does not exist", ex.Name, i)
-	case ex.Kind == KindGlobal && ex.Name == "__heap_base" && p.globals[i] > 0:
-		p.info.heapBase = uint32(p.globals[i])
+	case ex.Kind == KindGlobal && ex.Name == "__heap_base":
+		p.base = int(i) + 1
+	case ex.Kind == KindGlobal && ex.Name == "__data_end":
+		p.end = int(i) + 1
 	}
 	for _, other := range p.info.Exports {
 		if other.Name == ex.Name {
@@ -340,124 +384,4 @@ func (p *parser) export(r *reader) error {
 	}
 	p.info.Exports = append(p.info.Exports, ex)
 	return nil
-}
-
-// reader reads the primitives of the binary format.
-type reader struct{ b []byte }
-
-var errShort = fmt.Errorf("is cut short")
-
-func (r *reader) left() int { return len(r.b) }
-
-func (r *reader) byte() (byte, error) {
-	if len(r.b) == 0 {
-		return 0, errShort
-	}
-	c := r.b[0]
-	r.b = r.b[1:]
-	return c, nil
-}
-
-func (r *reader) bytes(n uint32) ([]byte, error) {
-	if uint64(n) > uint64(len(r.b)) {
-		return nil, errShort
-	}
-	out := r.b[:n]
-	r.b = r.b[n:]
-	return out, nil
-}
-
-// u32 reads an unsigned LEB128 of at most 32 bits.
-func (r *reader) u32() (uint32, error) {
-	var v uint64
-	for shift := 0; shift < 35; shift += 7 {
-		c, err := r.byte()
-		if err != nil {
-			return 0, err
-		}
-		v |= uint64(c&0x7f) << shift
-		if c&0x80 == 0 {
-			if v > 1<<32-1 {
-				break
-			}
-			return uint32(v), nil
-		}
-	}
-	return 0, fmt.Errorf("integer of more than 32 bits")
-}
-
-// signed reads a signed LEB128 of at most size bits.
-func (r *reader) signed(size int) (int64, error) {
-	var v int64
-	for shift := 0; shift < size+6; shift += 7 {
-		c, err := r.byte()
-		if err != nil {
-			return 0, err
-		}
-		v |= int64(c&0x7f) << shift
-		if c&0x80 == 0 {
-			if c&0x40 != 0 && shift+7 < 64 {
-				v |= -1 << (shift + 7)
-			}
-			return v, nil
-		}
-	}
-	return 0, fmt.Errorf("integer of more than %d bits", size)
-}
-
-func (r *reader) name() (string, error) {
-	n, err := r.u32()
-	if err != nil {
-		return "", err
-	}
-	if n > maxName {
-		return "", fmt.Errorf("name of %d bytes; at most %d", n, maxName)
-	}
-	b, err := r.bytes(n)
-	if err != nil {
-		return "", err
-	}
-	if !utf8.Valid(b) {
-		return "", fmt.Errorf("name is not UTF-8")
-	}
-	return string(b), nil
-}
-
-// valueType reads a value type as FuncType's letter.
-func (r *reader) valueType() (byte, error) {
-	c, err := r.byte()
-	if err != nil {
-		return 0, err
-	}
-	switch c {
-	case 0x7f:
-		return 'i', nil
-	case 0x7e:
-		return 'I', nil
-	case 0x7d:
-		return 'f', nil
-	case 0x7c:
-		return 'F', nil
-	case 0x7b:
-		return 'v', nil
-	case 0x70, 0x6f:
-		return 'r', nil
-	}
-	return 0, fmt.Errorf("unknown value type 0x%02x", c)
-}
-
-// limits reads the limits of a memory or table: min, and max or 0.
-func (r *reader) limits() (minimum, maximum uint32, err error) {
-	flags, err := r.byte()
-	if err != nil {
-		return 0, 0, err
-	}
-	if flags > 1 {
-		return 0, 0, fmt.Errorf("shared or 64-bit memory")
-	}
-	if minimum, err = r.u32(); err != nil || flags == 0 {
-		return minimum, 0, err
-	}
-	maximum, err = r.u32()
-	return minimum, maximum, err
 }

@@ -13,4 +13,11 @@ const (
 	maxGlobals  = 4096
 	maxName     = 128 // bytes of an import's or export's name
 	maxPages    = 1 << 16
+	maxTables   = 16
+)
+
+// Limits of the module ABI (docs/spec/abi.md, "The module"). A device refuses what is over them.
+const (
+	maxLocals  = 1024 // of one function, without its parameters
+	maxEntries = 4096 // of a table at the start
 )

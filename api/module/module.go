@@ -36,8 +36,39 @@ type Info struct {
 	Imports     []Import
 	Exports     []Export
 
-	heapBase uint32 // value of the exported global __heap_base; 0: none
+	HeapBase   uint32 // constant of the exported global __heap_base; 0: none
+	DataEnd    uint32 // of __data_end; 0: none
+	StackSize  uint32 // bytes of the module's own stack in its memory, as the globals say; 0: they do not
+	Grows      bool   // it asks for its memory's size or grows it
+	StartIndex int    // function of the start section, -1: none
+	Largest    Function
+	// Unsupported is the first thing found that no device runs (docs/spec/abi.md, "The module"); empty: nothing.
+	Unsupported string
+
+	shape shape
 }
+
+// Function is one function of the module.
+type Function struct {
+	Index int    // imports are counted
+	Name  string // of its export; empty: none
+	Size  int    // bytes of its body
+}
+
+// shape is what an engine's memory depends on besides what Info says, counted without imports.
+type shape struct {
+	kept                    int // bytes without custom sections
+	types, typeValues       int // typeValues: parameters and results
+	locals, mostLocals      int // without parameters
+	tables, tableEntries    int
+	mostEntries             int // of one table
+	globals                 int
+	elements, elementValues int // segments, entries
+	data                    int // segments
+}
+
+// Tables returns how many tables the module has and how many entries they have at the start.
+func (i Info) Tables() (tables, entries int) { return i.shape.tables, i.shape.tableEntries }
 
 // Import is one thing that the host must provide.
 type Import struct {

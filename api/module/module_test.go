@@ -36,6 +36,11 @@ func function(module, name string, typ byte) []byte {
 
 func export(name string, kind, index byte) []byte { return append(str(name), kind, index) }
 
+// i32Global is a constant of 64 to 8191.
+func i32Global(mutable byte, value int) []byte {
+	return []byte{0x7f, mutable, 0x41, byte(value&0x7f | 0x80), byte(value >> 7), 0x0b}
+}
+
 var (
 	typLog   = []byte{0x60, 3, 0x7f, 0x7f, 0x7f, 0}
 	typStart = []byte{0x60, 0, 1, 0x7f}
@@ -43,7 +48,8 @@ var (
 	body     = []byte{4, 0, 0x41, 0, 0x0b}
 )
 
-// hello imports log, exports wasmbed_start, memory and __heap_base = 1024, and has one page.
+// hello imports log, exports wasmbed_start, memory, __heap_base = 1024 and __data_end = 1008, and has one page and a
+// stack pointer of 512.
 func hello(imports ...[]byte) []byte {
 	if imports == nil {
 		imports = [][]byte{function("wasmbed", "log", 0)}
@@ -54,8 +60,8 @@ func hello(imports ...[]byte) []byte {
 		section(sectionImport, vec(imports...)),
 		section(sectionFunction, vec([]byte{1})),
 		section(sectionMemory, vec([]byte{0, 1})),
-		section(sectionGlobal, vec([]byte{0x7f, 0, 0x41, 0x80, 0x08, 0x0b})),
-		section(sectionExport, vec(export("wasmbed_start", 0, n), export("memory", 2, 0), export("__heap_base", 3, 0))),
+		section(sectionGlobal, vec(i32Global(1, 512), i32Global(0, 1024), i32Global(0, 1008))),
+		section(sectionExport, vec(export("wasmbed_start", 0, n), export("memory", 2, 0), export("__heap_base", 3, 1), export("__data_end", 3, 2))),
 		section(sectionCode, vec(body)),
 		section(sectionCustom, str("name"), []byte("whatever")),
 	)
@@ -73,20 +79,24 @@ func TestInspect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Digest != Digest(b) || info.Size != len(b) || info.MemoryPages != 1 || info.Functions != 1 || info.heapBase != 1024 {
+	if info.Digest != Digest(b) || info.Size != len(b) || info.MemoryPages != 1 || info.Functions != 1 || info.HeapBase != 1024 ||
+		info.DataEnd != 1008 || info.StackSize != 512 || info.Grows || info.StartIndex != -1 || info.Largest != (Function{1, "wasmbed_start", 4}) {
 		t.Errorf("got %+v", info)
 	}
 	if len(info.Imports) != 1 || info.Imports[0].String() != "wasmbed.log" || info.Imports[0].Type.String() != "(i32, i32, i32) -> ()" {
 		t.Errorf("imports %+v", info.Imports)
 	}
-	if len(info.Exports) != 3 || info.Exports[0].Name != "wasmbed_start" || info.Exports[0].Type.String() != "() -> (i32)" {
+	if len(info.Exports) != 4 || info.Exports[0].Name != "wasmbed_start" || info.Exports[0].Type.String() != "() -> (i32)" {
 		t.Errorf("exports %+v", info.Exports)
 	}
 	if err := Check(info, manifest()); err != nil {
 		t.Error(err)
 	}
-	if got, want := EstimateMemory(info, manifest()), int64(1024+4096+runtimeOverhead+functionOverhead); got != want {
-		t.Errorf("estimate %d, want %d", got, want)
+	want := Memory{Linear: 1024, Stack: 4096, Code: int64(len(b) - len(section(sectionCustom, str("name"), []byte("whatever"))))}
+	want.Engine = needFixed + 3*needType + 7 + needImport + needFunction + 3*needGlobal + 4*needExport + needFunctionExport
+	want.Total = want.Linear + want.Stack + want.Code + want.Engine
+	if got := EstimateParts(info, manifest()); got != want || EstimateMemory(info, manifest()) != want.Total {
+		t.Errorf("estimate %+v, want %+v", got, want)
 	}
 	if p := Permissions(info); len(p) != 1 || p[0] != v1alpha1.PermissionLog {
 		t.Errorf("permissions %v", p)
@@ -235,6 +245,17 @@ func FuzzInspect(f *testing.F) {
 	f.Add(hello())
 	f.Add(hello(function("wasmbed", "gpio_write", 2), function("env", "memory", 2)))
 	f.Add(wasm(section(sectionImport, vec(append(append(str("env"), str("m")...), 2, 1, 1, 2)))))
+	files, err := filepath.Glob("../../firmware/modules/*.wasm")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		info, err := Inspect(b)
 		if err != nil {
@@ -246,9 +267,14 @@ func FuzzInspect(f *testing.F) {
 		if info.Digest != Digest(b) || len(info.Imports) > maxImports || len(info.Exports) > maxExports || info.Functions > maxFuncs {
 			t.Fatalf("over a limit: %+v", info)
 		}
-		if EstimateMemory(info, manifest()) < 0 {
-			t.Fatal("negative estimate")
+		parts := EstimateParts(info, manifest())
+		if parts.Linear < 0 || parts.Code < 8 || parts.Code > int64(len(b)) || parts.Engine < needFixed || parts.Total > 5<<32 {
+			t.Fatalf("impossible estimate: %+v", parts)
 		}
+		if info.Largest.Size > len(b) || info.StackSize > info.HeapBase || info.shape.mostLocals > maxLocals+1 {
+			t.Fatalf("impossible: %+v", info)
+		}
+		_ = Fit(info, manifest(), Room{ModuleMemory: 1, ModuleSize: 1 << 20})
 		_ = Check(info, manifest())
 	})
 }

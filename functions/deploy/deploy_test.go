@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -191,6 +192,25 @@ func TestUnfit(t *testing.T) {
 		reason, message := unfit(ledger.Candidate{Board: "B", Capabilities: x.caps}, info, v1alpha1.Manifest{})
 		if reason != x.reason || (message == "") != (reason == "") {
 			t.Errorf("%+v: %s (%s), want %s", x.caps, reason, message, x.reason)
+		}
+	}
+}
+
+// TestUnfitIsWhatInspectSays: what is planned is decided by the estimate that `wasmbed inspect` shows, to the byte.
+func TestUnfitIsWhatInspectSays(t *testing.T) {
+	b, err := os.ReadFile("../../firmware/modules/hello.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := module.Inspect(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	need := module.EstimateMemory(info, v1alpha1.Manifest{})
+	for less, want := range []string{"", "InsufficientMemory"} {
+		caps := event.Capabilities{ModuleMemory: uint32(need) - uint32(less), ModuleSize: uint32(info.Size)}
+		if reason, message := unfit(ledger.Candidate{Board: "B", Capabilities: caps}, info, v1alpha1.Manifest{}); reason != want {
+			t.Errorf("%d bytes: %q (%s), want %q", caps.ModuleMemory, reason, message, want)
 		}
 	}
 }

@@ -229,30 +229,16 @@ func (f *Function) stock(ctx context.Context, namespace string, m v1alpha1.Resol
 // unfit says why a device cannot hold a module: a reason in the words of the device protocol and a
 // message, or "". What a device does not tell of itself (0) is not held against it.
 func unfit(c ledger.Candidate, i module.Info, m v1alpha1.Manifest) (reason, message string) {
-	caps := c.Capabilities
-	if caps.ModuleSize > 0 && int64(i.Size) > int64(caps.ModuleSize) {
-		return module.ReasonModuleTooLarge, fmt.Sprintf("the module has %d bytes, a slot of board %s holds %d", i.Size, c.Board, caps.ModuleSize)
+	p := module.Fit(i, m, module.Room{
+		Name:         "board " + c.Board,
+		ModuleSize:   int64(c.Capabilities.ModuleSize),
+		ModuleMemory: int64(c.Capabilities.ModuleMemory),
+		Permissions:  c.Capabilities.Permissions,
+	})
+	if p == nil {
+		return "", ""
 	}
-	if need := module.EstimateMemory(i, m); caps.ModuleMemory > 0 && need > int64(caps.ModuleMemory) {
-		return module.ReasonInsufficientMemory, fmt.Sprintf("the module needs %d bytes of memory, board %s has %d for modules", need, c.Board, caps.ModuleMemory)
-	}
-	if len(caps.Permissions) > 0 {
-		for _, p := range module.Permissions(i) {
-			if !contains(caps.Permissions, string(p)) {
-				return module.ReasonMissingImport, fmt.Sprintf("the module uses %s, which board %s does not have", p, c.Board)
-			}
-		}
-	}
-	return "", ""
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
+	return p.Reason, p.Message
 }
 
 // refusals are the reasons that say nothing against a revision: the device cannot hold it.
