@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+
+set(SUPPORTED_EMU_PLATFORMS qemu)
+set(QEMU_CPU_TYPE_${ARCH} cortex-m4)
+set(QEMU_FLAGS_${ARCH} -machine mps2-an386 -nographic -vga none)
+board_set_debugger_ifnset(qemu)
