@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN       := bin
-COMMANDS  := standalone broker device functions gateway webui wasmbed
+COMMANDS  := standalone broker device functions gateway provisioner webui wasmbed
 RACE      := $(if $(filter 0,$(RACE)),,-race)
 COUNT     ?= 1
 FUZZTIME  ?= 5s
@@ -26,8 +26,12 @@ need-run:
 need-test:
 	@./.ci/need go cc node redis-server
 
+.PHONY: dashboard
+dashboard: ## the dashboard's app into webui/dist, when npm is there and a source changed
+	@./webui/app/build.sh
+
 .PHONY: build
-build: need-run ## all commands into bin/
+build: need-run dashboard ## all commands into bin/
 	@mkdir -p $(BIN)
 	go build -ldflags '$(LDFLAGS)' -o $(BIN)/ $(COMMANDS:%=./cmd/%) ./cmd/standalone/kubeapi
 	@ln -sf wasmbed $(BIN)/kubectl-wasmbed
@@ -37,19 +41,40 @@ run: build ## everything on this machine, with three devices and a sample applic
 	@exec $(BIN)/standalone
 
 .PHONY: test
-test: need-test build test-c test-go fuzz test-scenarios ## all tests
+test: need-test build test-c test-qemu test-engine test-go fuzz test-scenarios test-ui test-firmware ## all tests; what could not run is said at the end
+	@./.ci/skipped
+
+# Tests print "not run: ..." for what is missing on this machine; .ci/skipped collects it.
+NOTRUN    := build/not-run
 
 .PHONY: test-c
 test-c: ## the device's C core: ASan, UBSan, power and link cut at every step
 	$(MAKE) -C firmware/tests test
 
+.PHONY: test-qemu
+test-qemu: ## the C core on a Cortex-M3 in QEMU (needs arm-none-eabi-gcc, qemu-system-arm)
+	@mkdir -p $(NOTRUN); $(MAKE) -C firmware/tests qemu 2>&1 | tee $(NOTRUN)/qemu.log; exit $${PIPESTATUS[0]}
+
+.PHONY: test-engine
+test-engine: ## WAMR behind the core, and TLS of boards (need WAMR_ROOT_DIR, MBEDTLS_ROOT_DIR)
+	@mkdir -p $(NOTRUN); $(MAKE) -C firmware/runtime/wamr/test test 2>&1 | tee $(NOTRUN)/wamr.log; exit $${PIPESTATUS[0]}
+	@$(MAKE) -C firmware/port/zephyr/test test 2>&1 | tee $(NOTRUN)/tls.log; exit $${PIPESTATUS[0]}
+
+.PHONY: test-firmware
+test-firmware: build ## real firmware built and run on QEMU boards (needs ZEPHYR_BASE, WAMR_ROOT_DIR)
+	@mkdir -p $(NOTRUN); ./firmware/test 2>&1 | tee $(NOTRUN)/firmware.log; exit $${PIPESTATUS[0]}
+
 .PHONY: test-go
 test-go: ## Go packages, race detector on, against a real Redis and a real Kubernetes API
-	go test $(RACE) -count=$(COUNT) -timeout 25m $$(go list ./... | grep -v '$(HEAVY)')
+	@mkdir -p $(NOTRUN); go test $(RACE) -json -count=$(COUNT) -timeout 30m $$(go list ./... | grep -v '$(HEAVY)') | go run ./.ci/told $(NOTRUN)/go.log
 
 .PHONY: test-scenarios
 test-scenarios: build ## whole platform: faults, restarts, fleets
-	go test -p 1 -count=$(COUNT) -timeout 55m ./cmd/standalone/...
+	@mkdir -p $(NOTRUN); go test -p 1 -json -count=$(COUNT) -timeout 55m ./cmd/standalone/... | go run ./.ci/told $(NOTRUN)/scenarios.log
+
+.PHONY: test-ui
+test-ui: build ## the dashboard in a real browser (CHROMIUM=path), against this platform and a stub of ten thousand devices
+	@./webui/app/test.sh
 
 .PHONY: vectors
 vectors: ## the wire's vectors through both codecs
@@ -88,3 +113,20 @@ modules: ## rebuild the sample modules (needs clang, wasm-ld, node)
 clean: ## remove bin/ and the state of `make run`
 	rm -rf $(BIN) .wasmbed
 	$(MAKE) -C firmware/tests clean
+
+.PHONY: firmware
+firmware: ## BOARD's firmware into build/firmware (TRANSPORT=ethernet|serial; needs ZEPHYR_BASE, WAMR_ROOT_DIR)
+	@./firmware/build "$(BOARD)" $(TRANSPORT)
+
+.PHONY: firmware-size
+firmware-size: ## build BOARD's firmware; what it takes by part, against its budget (TOP=20: objects too)
+	@./firmware/build $(BOARD) $(TRANSPORT)
+	@go run ./firmware/size --board "$(BOARD)" --transport "$(TRANSPORT)" --top $(or $(TOP),0) $(if $(JSON),--json)
+
+.PHONY: firmware-all
+firmware-all: ## every firmware image that has a budget; what failed is said at the end
+	@failed=(); while read -r board transport; do \
+		./firmware/build $$board $$transport && go run ./firmware/size --board $$board --transport $$transport \
+			|| failed+=("$$board/$$transport"); echo; \
+	done < <(go run ./firmware/size --list); \
+	for f in "$${failed[@]}"; do echo "firmware: $$f failed or is over budget"; done; [ $${#failed[@]} = 0 ]

@@ -123,7 +123,7 @@ func objects(t *testing.T, dir string) []runtime.Object {
 }
 
 func TestStrictDecoding(t *testing.T) {
-	for dir, least := range map[string]int{config.CRDs: 5, config.RBAC: 15, config.Samples: 8} {
+	for dir, least := range map[string]int{config.CRDs: 7, config.RBAC: 15, config.Samples: 8} {
 		if n := len(objects(t, dir)); n < least {
 			t.Errorf("%s has %d objects, %d are expected", dir, n, least)
 		}
@@ -199,7 +199,7 @@ func TestApplies(t *testing.T) {
 	}
 	// The examples of the pages about the CRDs are true too.
 	pages, err := filepath.Glob("../docs/spec/crds/*.md")
-	if err != nil || len(pages) != 5 {
+	if err != nil || len(pages) != 7 {
 		t.Fatalf("%d pages, %v", len(pages), err)
 	}
 	for _, f := range pages {

@@ -15,10 +15,13 @@ import (
 
 	"wasmbed.io/wasmbed/api/client"
 	"wasmbed.io/wasmbed/broker/ledger"
+	"wasmbed.io/wasmbed/functions/board"
+	"wasmbed.io/wasmbed/functions/command"
 	"wasmbed.io/wasmbed/functions/deploy"
 	"wasmbed.io/wasmbed/functions/enroll"
 	"wasmbed.io/wasmbed/functions/report"
 	"wasmbed.io/wasmbed/functions/rollback"
+	"wasmbed.io/wasmbed/functions/webhook"
 )
 
 // Function handles events. The same event may come twice and events in any order: that changes nothing.
@@ -30,7 +33,7 @@ type Function interface {
 // Entry is one function of the table.
 type Entry struct {
 	Name     string
-	Types    []string // of the events that it takes; others are ignored
+	Types    []string // of the events that it takes; others are ignored. "*": any
 	Function Function
 }
 
@@ -42,6 +45,7 @@ type Deps struct {
 	Registry    deploy.Registry
 	Sink        deploy.Poster
 	TrustDomain string
+	Private     bool          // webhooks may go to private addresses when they say so
 	AdvanceGap  time.Duration // see deploy.Deps
 	Now         func() time.Time
 	Log         *slog.Logger
@@ -49,7 +53,9 @@ type Deps struct {
 
 // Names are the functions' names: the names of their Services, and of their paths when one process serves
 // them all.
-func Names() []string { return []string{enroll.Name, deploy.Name, rollback.Name, report.Name} }
+func Names() []string {
+	return []string{enroll.Name, deploy.Name, rollback.Name, report.Name, board.Name, command.Name, webhook.Name}
+}
 
 // Table makes all functions, by name.
 func Table(d Deps) map[string]Entry {
@@ -59,6 +65,9 @@ func Table(d Deps) map[string]Entry {
 		{deploy.Name, deploy.Types(), deploy.New(deploy.Deps{Client: d.Client, Ledger: d.Ledger, Registry: d.Registry, Sink: d.Sink, AdvanceGap: d.AdvanceGap, Now: d.Now, Log: log(deploy.Name)})},
 		{rollback.Name, rollback.Types(), rollback.New(rollback.Deps{Client: d.Client, Ledger: d.Ledger, Now: d.Now, Log: log(rollback.Name)})},
 		{report.Name, report.Types(), report.New(report.Deps{Client: d.Client, Ledger: d.Ledger, Now: d.Now, Log: log(report.Name)})},
+		{command.Name, command.Types(), command.New(command.Deps{Ledger: d.Ledger, Sink: d.Sink, Now: d.Now, Log: log(command.Name)})},
+		{webhook.Name, webhook.Types(), webhook.New(webhook.Deps{Client: d.Client, Ledger: d.Ledger, AllowPrivate: d.Private, Origin: d.TrustDomain, Now: d.Now, Log: log(webhook.Name)})},
+		{board.Name, board.Types(), board.New(board.Deps{Client: d.Client, Now: d.Now, Log: log(board.Name)})},
 	}
 	out := map[string]Entry{}
 	for _, e := range entries {

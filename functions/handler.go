@@ -104,7 +104,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if t := r.Header.Get("Traceparent"); t != "" && event.Extension(e, event.ExtTraceParent) == "" {
 		e.SetExtension(event.ExtTraceParent, t)
 	}
-	if !slices.Contains(h.e.Types, e.Type()) {
+	if !slices.Contains(h.e.Types, e.Type()) && !slices.Contains(h.e.Types, "*") {
 		h.ignore(e)
 		w.WriteHeader(http.StatusAccepted)
 		return

@@ -30,7 +30,7 @@ import (
 
 // Config is the command's environment, prefix WASMBED_, and its manual.
 type Config struct {
-	Function    string        `envconfig:"FUNCTION" desc:"The function to serve, at /: enroll, deploy, rollback or report. Empty: all of them, each at /<name>."`
+	Function    string        `envconfig:"FUNCTION" desc:"The function to serve, at /: enroll, deploy, rollback, report, board, command or webhook. Empty: all of them, each at /<name>."`
 	Listen      string        `envconfig:"LISTEN" desc:"Address to serve on. Default: the port in PORT, as Knative sets it; else :8083."`
 	Port        string        `envconfig:"PORT" desc:"Port to serve on when LISTEN is empty."`
 	RedisURL    string        `envconfig:"REDIS_URL" default:"redis://127.0.0.1:6379" desc:"Redis of the ledger, or several addresses of a Redis Cluster separated by commas."`
@@ -38,6 +38,7 @@ type Config struct {
 	Kubeconfig  string        `envconfig:"KUBECONFIG" desc:"kubeconfig of the API; empty: the Pod's own service account."`
 	TrustDomain string        `envconfig:"TRUST_DOMAIN" default:"wasmbed.local" desc:"SPIFFE trust domain of the devices' certificates."`
 	OCIHosts    []string      `envconfig:"OCI_HOSTS" desc:"Registries that modules may be pulled from, host or host:port, separated by commas; empty: any."`
+	Private     bool          `envconfig:"WEBHOOK_PRIVATE" desc:"Webhooks may go to loopback and private addresses when they say allowPrivate. Whoever may make a Webhook can then post to what this process can reach."`
 	Timeout     time.Duration `envconfig:"TIMEOUT" default:"25s" desc:"How long a function may take for one event; less than the broker waits."`
 	Grace       time.Duration `envconfig:"GRACE" default:"5s" desc:"How long events under way may take when the process is told to stop."`
 }
@@ -103,7 +104,7 @@ func New(cfg Config, d ServerDeps) (*Server, error) {
 	l := ledger.New(s.rdb, ledger.Options{Now: d.Now})
 	table := Table(Deps{
 		Client: set, Ledger: l, Instances: affinity.New(s.rdb, l.Keys(), affinity.Options{Now: d.Now}),
-		Registry: d.Registry, Sink: d.Sink, TrustDomain: cfg.TrustDomain, Now: d.Now, Log: d.Log,
+		Registry: d.Registry, Sink: d.Sink, TrustDomain: cfg.TrustDomain, Private: cfg.Private, Now: d.Now, Log: d.Log,
 	})
 	s.srv = &http.Server{
 		Handler:           s.routes(table, d.Metrics),

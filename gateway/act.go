@@ -52,6 +52,12 @@ func (c *conn) act(a *session.Action) {
 		c.publish(event.DeviceTrapped, a, session.FlowTrap, (*trapReceipt)(c))
 	case session.Completed:
 		c.publish(event.DeviceCommandCompleted, a, session.FlowResult, (*resultReceipt)(c))
+	case session.Answered:
+		c.publish(event.DeviceCommandAnswered, a, session.FlowResult, (*resultReceipt)(c))
+	case session.Messaged:
+		c.publish(event.MessageReceived, a, session.FlowMessage, (*messageReceipt)(c))
+	case session.Take:
+		g.takers.want(c)
 	case session.Enroll:
 		c.enroll(a)
 	case session.Compare:
@@ -108,6 +114,7 @@ type (
 	reportReceipt    conn
 	trapReceipt      conn
 	resultReceipt    conn
+	messageReceipt   conn
 )
 
 func (r *telemetryReceipt) Accepted(id uint64) { (*conn)(r).durable(session.FlowTelemetry, id) }
@@ -115,6 +122,8 @@ func (r *logsReceipt) Accepted(id uint64)      { (*conn)(r).durable(session.Flow
 func (r *reportReceipt) Accepted(id uint64)    { (*conn)(r).durable(session.FlowReport, id) }
 func (r *trapReceipt) Accepted(id uint64)      { (*conn)(r).durable(session.FlowTrap, id) }
 func (r *resultReceipt) Accepted(id uint64)    { (*conn)(r).durable(session.FlowResult, id) }
+
+func (r *messageReceipt) Accepted(id uint64) { (*conn)(r).durable(session.FlowMessage, id) }
 
 func (r *telemetryReceipt) Refused(id uint64, err error) {
 	(*conn)(r).undone(session.FlowTelemetry, id, err)
@@ -126,6 +135,10 @@ func (r *reportReceipt) Refused(id uint64, err error) {
 func (r *trapReceipt) Refused(id uint64, err error) { (*conn)(r).undone(session.FlowTrap, id, err) }
 func (r *resultReceipt) Refused(id uint64, err error) {
 	(*conn)(r).undone(session.FlowResult, id, err)
+}
+
+func (r *messageReceipt) Refused(id uint64, err error) {
+	(*conn)(r).undone(session.FlowMessage, id, err)
 }
 
 // event makes an event of this gateway process. A trace begins here (W3C Trace Context): what functions do

@@ -74,7 +74,7 @@ func newConn(g *Gateway, tc *tls.Conn, s *socket, addr netip.Addr, id identity) 
 }
 
 // features are what this gateway speaks beside the obligatory.
-const features = protocol.FeatureTelemetry | protocol.FeatureLogs | protocol.FeatureRenew
+const features = protocol.FeatureTelemetry | protocol.FeatureLogs | protocol.FeatureRenew | protocol.FeatureInvoke | protocol.FeatureMessages
 
 // do calls f with the session under its lock, queues what it says, and carries out what it asks for. Inline
 // says that the caller may block on the device: then the caller writes, else a writer is started.

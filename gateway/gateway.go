@@ -57,7 +57,8 @@ type Gateway struct {
 	poller     *poller
 	workers    chan *conn
 	hub        *hub
-	reconciler *reconciler
+	reconciler *batcher // desired, to be compared
+	takers     *batcher // open commands, to be told
 	modules    *modules
 	transfers  *transfers
 	rate       rate
@@ -134,7 +135,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.modules = newModules(func(ctx context.Context, d string) ([]byte, error) {
 		return l.Module(ctx, cfg.Namespace, d)
 	}, g.missModule, deps.Now)
-	g.reconciler = newReconciler(g)
+	g.reconciler = newBatcher(g, g.compare)
+	g.takers = newBatcher(g, g.tell)
 	g.ticker = newTicker(g)
 	// The metrics look at everything above, the uplink reports to them.
 	g.metrics = newMetrics(g, deps.Registry)
@@ -211,6 +213,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	})
 	for range reconcileWorkers {
 		g.loop(g.reconciler.run)
+		g.loop(g.takers.run)
 	}
 	g.loop(g.ticker.run)
 	g.poke(g.registerWake)

@@ -23,6 +23,7 @@ type metrics struct {
 	acks             prometheus.Counter
 	busy             prometheus.Counter // frames not taken for want of room; their devices keep them
 	commands         *prometheus.CounterVec
+	calls            prometheus.Counter
 	chunks           prometheus.Counter
 	chunkBytes       prometheus.Counter
 	moduleMisses     prometheus.Counter
@@ -59,6 +60,7 @@ func newMetrics(g *Gateway, reg prometheus.Registerer) *metrics {
 		acks:          counter("acks_total", "Frames acknowledged to devices after the broker accepted them."),
 		busy:          counter("frames_not_taken_total", "Frames refused for want of room; their devices keep them."),
 		commands:      vec("commands_total", "Commands sent.", "verb"),
+		calls:         counter("calls_total", "Invokes, messages and restarts told to devices."),
 		chunks:        counter("chunks_total", "Module chunks sent."),
 		chunkBytes:    counter("chunk_bytes_total", "Module bytes sent."),
 		moduleMisses:  counter("module_misses_total", "Modules asked for because Redis does not hold them."),

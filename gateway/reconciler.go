@@ -10,10 +10,11 @@ import (
 	"wasmbed.io/wasmbed/gateway/session"
 )
 
-// reconciler reads the desired of devices whose sessions want a comparison, many in one pipeline, and has the
-// difference sent. A session is in the set at most once, however often it asks.
-type reconciler struct {
+// batcher does something for sessions that want it, many in one pipeline. A session is in the set at most once,
+// however often it asks.
+type batcher struct {
 	g    *Gateway
+	work func([]*conn) error // on an error, all of them want it again
 	wake chan struct{}
 
 	mu   sync.Mutex
@@ -21,12 +22,12 @@ type reconciler struct {
 	list []*conn // the set in the order in which they asked
 }
 
-func newReconciler(g *Gateway) *reconciler {
-	return &reconciler{g: g, wake: make(chan struct{}, reconcileWorkers), set: map[*conn]struct{}{}}
+func newBatcher(g *Gateway, work func([]*conn) error) *batcher {
+	return &batcher{g: g, work: work, wake: make(chan struct{}, reconcileWorkers), set: map[*conn]struct{}{}}
 }
 
-// want asks for a comparison soon.
-func (r *reconciler) want(c *conn) {
+// want asks for it soon.
+func (r *batcher) want(c *conn) {
 	r.mu.Lock()
 	_, there := r.set[c]
 	if !there {
@@ -39,7 +40,7 @@ func (r *reconciler) want(c *conn) {
 	}
 }
 
-func (r *reconciler) take(buf []*conn) []*conn {
+func (r *batcher) take(buf []*conn) []*conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := min(len(r.list), reconcileBatch)
@@ -56,8 +57,8 @@ func (r *reconciler) take(buf []*conn) []*conn {
 	return buf
 }
 
-// run compares until ctx ends.
-func (r *reconciler) run(ctx context.Context) {
+// run works until ctx ends.
+func (r *batcher) run(ctx context.Context) {
 	for {
 		select {
 		case <-r.wake:
@@ -65,7 +66,7 @@ func (r *reconciler) run(ctx context.Context) {
 			return
 		}
 		for conns := r.take(nil); len(conns) > 0; conns = r.take(nil) {
-			if err := r.compare(conns); err != nil {
+			if err := r.work(conns); err != nil {
 				r.g.redisFailed(err)
 				for _, c := range conns {
 					r.want(c)
@@ -80,8 +81,8 @@ func (r *reconciler) run(ctx context.Context) {
 	}
 }
 
-func (r *reconciler) compare(conns []*conn) error {
-	g := r.g
+// compare reads the desired of devices and has the difference to what they hold sent.
+func (g *Gateway) compare(conns []*conn) error {
 	devices := make([]event.Device, len(conns))
 	for i, c := range conns {
 		devices[i] = c.device

@@ -32,6 +32,10 @@ func (g *Gateway) woken(w affinity.Wake) {
 		if c := g.hub.byDevice(w.Device); c != nil {
 			g.reconciler.want(c)
 		}
+	case affinity.WakeCommand:
+		if c := g.hub.byDevice(w.Device); c != nil {
+			g.takers.want(c)
+		}
 	case affinity.WakeVerdict:
 		if c := g.hub.byToken(w.Session); c != nil {
 			go c.verdict(w.Session)

@@ -1,73 +1,61 @@
-// Package webui is the status page: what is so, read from the ledger's views and nothing else. It shows what
-// the ledger says, never what somebody hoped for. The full dashboard grows here later.
+// Package webui serves the dashboard: the built app of app/, a login that exchanges a Kubernetes token for a session
+// cookie, and the way from that cookie to the REST API. It decides nothing: the API asks Kubernetes who may what.
 package webui
 
 import (
-	"bytes"
-	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"embed"
-	"encoding/hex"
-	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"strings"
+	"net/http/httputil"
+	"net/url"
 	"time"
 
-	"wasmbed.io/wasmbed/broker/affinity"
-	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/internal/errs"
 )
 
-//go:embed templates static
-var files embed.FS
-
-// Limits of the page.
+// Limits of the dashboard's server, all of them.
 const (
-	pageSize     = 50 // devices on a page
-	maxApps      = 50 // applications shown
-	recentEvents = 25
-	shownRecords = 20   // of a device's telemetry and log
-	seriesPage   = 1000 // records read at once
-	maxPages     = 32
-	readTimeout  = 5 * time.Second
-	cookieName   = "wasmbed"
+	maxSessions  = 4096
+	sessionIdle  = 8 * time.Hour
+	sessionLife  = 24 * time.Hour
+	maxLoginBody = 64 << 10 // bytes; tokens are some KiB
+	maxToken     = 16 << 10
+	loginBurst   = 10              // tries of one address at once …
+	loginPause   = 6 * time.Second // … and then one in this time
+	maxAddresses = 4096            // whose tries are counted
+	whoamiWithin = 5 * time.Second
+	maxWhoami    = 1 << 20         // bytes
+	apiAnswers   = 6 * time.Minute // until the API's first byte: an invoke may take five
 )
 
-// Recent is one event of the broker, for looking.
-type Recent struct {
-	Time          time.Time
-	Type, Subject string
-}
-
-// Deps are what the page reads.
+// Deps are what the dashboard stands on.
 type Deps struct {
-	Ledger   *ledger.Ledger
-	Affinity *affinity.Affinity
-	// Recents reads at most n recent events after a cursor ("" is the oldest kept), oldest first, and returns the
-	// next cursor. nil: the page shows none.
-	Recents func(ctx context.Context, from string, n int) ([]Recent, string, error)
-	// Token opens the page: as ?token= once (which sets a cookie) or as a bearer token. Empty is refused.
-	Token string
-	Now   func() time.Time
-	Log   *slog.Logger
+	API *url.URL // base of the REST API, like http://127.0.0.1:3001
+	// Link exchanges the token of a link that was printed for a Kubernetes token; false: it is not such a one. nil:
+	// links carry Kubernetes tokens.
+	Link func(token string) (string, bool)
+	// Origin is what browsers call this server, when something before it changes the Host header. Empty: http(s)://Host.
+	Origin string
+	Files  fs.FS // the built app; nil: the embedded one
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
-// Server serves the page.
+// Server serves the dashboard.
 type Server struct {
 	Deps
-	pages   *template.Template
-	cookie  string // what the cookie must hold: a digest, so that it is not the token itself
-	events  newestEvents
-	handler http.Handler
+	assets   map[string]asset
+	sessions *sessions
+	tries    *tries
+	proxy    *httputil.ReverseProxy
+	client   *http.Client
+	handler  http.Handler
 }
 
-// New makes the server. Errors: errs.Invalid without a token.
+// New makes the server. Errors: errs.Invalid without an API.
 func New(d Deps) (*Server, error) {
-	if d.Token == "" {
-		return nil, errs.New(errs.Invalid, "the status page needs a token: there is no door without a lock")
+	if d.API == nil || d.API.Host == "" || (d.API.Scheme != "http" && d.API.Scheme != "https") {
+		return nil, errs.New(errs.Invalid, "the dashboard needs the REST API's URL")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -75,103 +63,66 @@ func New(d Deps) (*Server, error) {
 	if d.Log == nil {
 		d.Log = slog.Default()
 	}
-	s := &Server{Deps: d}
-	pages, err := template.New("").Funcs(template.FuncMap{"ago": s.ago, "clock": clock, "percent": percent}).ParseFS(files, "templates/*.html")
-	if err != nil {
-		return nil, errs.New(errs.Internal, "parse the templates: %w", err)
+	if d.Files == nil {
+		sub, err := fs.Sub(dist, "dist")
+		if err != nil {
+			return nil, errs.New(errs.Internal, "%w", err)
+		}
+		d.Files = sub
 	}
-	s.pages = pages
-	sum := sha256.Sum256([]byte("wasmbed cookie\x00" + d.Token))
-	s.cookie = hex.EncodeToString(sum[:])
-	static, err := fs.Sub(files, "static")
-	if err != nil {
-		return nil, errs.New(errs.Internal, "%w", err)
+	s := &Server{Deps: d, sessions: newSessions(d.Now), tries: newTries(d.Now)}
+	var err error
+	if s.assets, err = loadAssets(d.Files); err != nil {
+		return nil, err
 	}
+	if len(s.assets) == 0 {
+		d.Log.Warn("the dashboard is not built", "mend", "make build, with Node.js and npm there")
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: apiAnswers}
+	s.client = &http.Client{Transport: transport, Timeout: whoamiWithin}
+	s.proxy = s.makeProxy(transport)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	mux.Handle("GET /static/", http.StripPrefix("/static/", http.FileServerFS(static)))
-	mux.Handle("GET /{$}", s.locked(s.page("overview.html")))
-	mux.Handle("GET /fragment", s.locked(s.page("fragment")))
-	mux.Handle("GET /devices/{namespace}/{name}", s.locked(http.HandlerFunc(s.device)))
+	mux.HandleFunc("GET /session", s.whose)
+	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /logout", s.logout)
+	mux.HandleFunc("/api/", s.toAPI)
+	mux.HandleFunc("/", s.linked)
 	s.handler = headers(mux)
 	return s, nil
 }
 
+// Built reports whether there is an app to serve.
+func (s *Server) Built() bool { return len(s.assets) > 0 }
+
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
+// policy is the Content-Security-Policy; style is what styles may come from.
+func policy(style string) string {
+	return "default-src 'none'; script-src 'self'; style-src " + style + "; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+}
+
+func securityHeaders() map[string]string {
+	return map[string]string{
+		"Content-Security-Policy":      policy("'self'"),
+		"X-Content-Type-Options":       "nosniff",
+		"X-Frame-Options":              "DENY",
+		"Referrer-Policy":              "no-referrer",
+		"Cross-Origin-Opener-Policy":   "same-origin",
+		"Cross-Origin-Resource-Policy": "same-origin",
+		"Permissions-Policy":           "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+	}
+}
+
 func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
+		for h, v := range securityHeaders() {
+			w.Header().Set(h, v)
+		}
+		if r.TLS != nil {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// locked lets in who has the token. ?token= is exchanged for a cookie and then taken off the address, so that
-// it does not stay in the history.
-func (s *Server) locked(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		if t := r.URL.Query().Get("token"); t != "" && same(t, s.Token) {
-			http.SetCookie(w, &http.Cookie{Name: cookieName, Value: s.cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil})
-			http.Redirect(w, r, r.URL.Path, http.StatusSeeOther)
-			return
-		}
-		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		c, err := r.Cookie(cookieName)
-		if same(bearer, s.Token) || err == nil && same(c.Value, s.cookie) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		w.WriteHeader(http.StatusUnauthorized)
-		s.render(w, "locked.html", nil)
-	})
-}
-
-func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
-
-func (s *Server) page(name string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
-		defer cancel()
-		s.render(w, name, s.overview(ctx, r.URL.Query()))
-	})
-}
-
-func (s *Server) render(w http.ResponseWriter, name string, data any) {
-	var b bytes.Buffer
-	if err := s.pages.ExecuteTemplate(&b, name, data); err != nil {
-		s.Log.Error("a page cannot be made", "page", name, "error", err)
-		http.Error(w, "this page cannot be made; the log says why", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = b.WriteTo(w) // the reader may be gone
-}
-
-func (s *Server) ago(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	switch d := s.Now().Sub(t); {
-	case d < 2*time.Second:
-		return "now"
-	case d < 2*time.Minute:
-		return d.Truncate(time.Second).String() + " ago"
-	case d < 48*time.Hour:
-		return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s") + " ago"
-	}
-	return t.UTC().Format("2006-01-02")
-}
-
-func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
-
-func percent(n, of int) int {
-	if of == 0 {
-		return 0
-	}
-	return 100 * n / of
 }

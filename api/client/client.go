@@ -51,6 +51,8 @@ type Set struct {
 	Revisions    Resource[v1alpha1.Revision]
 	Modules      Resource[v1alpha1.Module]
 	Gateways     Resource[v1alpha1.Gateway]
+	Webhooks     Resource[v1alpha1.Webhook]
+	HookSources  Resource[v1alpha1.WebhookSource]
 	Secrets      Resource[corev1.Secret]
 	Events       Resource[corev1.Event]
 }
@@ -123,6 +125,10 @@ func New(cfg *rest.Config) (*Set, error) {
 			func(l *v1alpha1.ModuleList) []v1alpha1.Module { return l.Items }),
 		Gateways: newREST(ours, v1alpha1.GroupVersion, v1alpha1.KindGateway, "gateways", true,
 			func(l *v1alpha1.GatewayList) []v1alpha1.Gateway { return l.Items }),
+		Webhooks: newREST(ours, v1alpha1.GroupVersion, v1alpha1.KindWebhook, "webhooks", true,
+			func(l *v1alpha1.WebhookList) []v1alpha1.Webhook { return l.Items }),
+		HookSources: newREST(ours, v1alpha1.GroupVersion, v1alpha1.KindWebhookSource, "webhooksources", false,
+			func(l *v1alpha1.WebhookSourceList) []v1alpha1.WebhookSource { return l.Items }),
 		Secrets: newREST(core, corev1.SchemeGroupVersion, "Secret", "secrets", false,
 			func(l *corev1.SecretList) []corev1.Secret { return l.Items }),
 		Events: newREST(core, corev1.SchemeGroupVersion, "Event", "events", false,

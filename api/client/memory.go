@@ -58,6 +58,8 @@ func NewMemoryWith(o MemoryOptions) *Set {
 		Revisions:    newMemory[v1alpha1.Revision](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindRevision), "revisions", false),
 		Modules:      newMemory[v1alpha1.Module](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindModule), "modules", true),
 		Gateways:     newMemory[v1alpha1.Gateway](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindGateway), "gateways", true),
+		Webhooks:     newMemory[v1alpha1.Webhook](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindWebhook), "webhooks", true),
+		HookSources:  newMemory[v1alpha1.WebhookSource](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindWebhookSource), "webhooksources", false),
 		Secrets:      newMemory[corev1.Secret](s, corev1.SchemeGroupVersion.WithKind("Secret"), "secrets", false),
 		Events:       newMemory[corev1.Event](s, corev1.SchemeGroupVersion.WithKind("Event"), "events", false),
 	}

@@ -61,7 +61,7 @@ func TestGenerated(t *testing.T) {
 // TestEveryFieldIsExplained: `kubectl explain` has a text for every field.
 func TestEveryFieldIsExplained(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(testkube.Root(t), "config", "crd", "*.yaml"))
-	if err != nil || len(files) != 5 {
+	if err != nil || len(files) != 7 {
 		t.Fatalf("%d CRDs, %v", len(files), err)
 	}
 	for _, f := range files {
@@ -136,6 +136,9 @@ func accepted(t *testing.T, dyn dynamic.Interface) {
 	for i, tc := range []struct{ kind, spec string }{
 		{"Device", `{board: Mps2An385}`},
 		{"Device", `{board: RenodeArduinoNano33Ble, approval: Approved, hold: true, gateway: main, identity: {claimDigest: "` + digest("a") + `"}, emulation: {backend: renode}}`},
+		{"Device", `{board: Mps2An385, emulation: {backend: qemu, engine: docker, transport: Serial, resets: 2, powerCuts: 1, state: Stopped}}`},
+		{"Device", `{board: Mps2An385, emulation: {backend: host, engine: process, transport: Ethernet}}`},
+		{"Device", `{board: Mps2An385, emulation: {backend: qemu, engine: "", transport: ""}}`},
 		{"Application", `{module: {name: hello}, targets: {all: true}}`},
 		{"Application", `{module: {inline: ` + wasmHead + `}, targets: {selector: {matchLabels: {a: b}}}, rollout: {maxUnavailable: 100%, batchSize: 7, failureThreshold: 10%}}`},
 		{"Application", `{module: {oci: "registry.example/hello@` + digest("b") + `"}, targets: {selector: {matchExpressions: [{key: a, operator: In, values: [b]}, {key: c, operator: Exists}]}}, rollout: {maxUnavailable: 1, progressDeadline: 1h30m}}`},
@@ -145,6 +148,10 @@ func accepted(t *testing.T, dyn dynamic.Interface) {
 		{"Module", `{bytes: ` + wasmHead + `, digest: "` + digest("c") + `"}`},
 		{"Gateway", `{address: "localhost:8081"}`},
 		{"Gateway", `{address: "[::1]:8081", heartbeat: 1s, pairing: {until: "2030-01-01T00:00:00Z", approval: Automatic}, attestation: {mode: Require, measurements: [{digest: "` + digest("d") + `"}]}}`},
+		{"Webhook", `{url: "https://mes.example/x?y=1", secretRef: {name: key}}`},
+		{"Webhook", `{url: "http://127.0.0.1:9/", allowPrivate: true, secretRef: {name: key}, types: ["*", "io.wasmbed.rollout.*", com.example.x], filter: {subjectPrefix: "plant/", application: hello}, format: JSON, handshake: Require, maxAttempts: 3, disableAfter: 1h, paused: true, enables: 2}`},
+		{"WebhookSource", `{secretRef: {name: key}, rules: [{type: com.example.push}]}`},
+		{"WebhookSource", `{secretRef: {name: key}, verify: {scheme: GitHub, timePath: $.at, tolerance: 1m}, ratePerMinute: 5, rules: [{type: io.wasmbed.deploy.requested.v1, when: [{path: header.X-GitHub-Event, in: [push]}], data: {application: hello, module: $.m}}, {type: io.wasmbed.command.requested.v1}]}`},
 		{"Revision", `{application: hello, number: 1, module: {digest: "` + digest("e") + `", size: 8}, hash: ` + strings.Repeat("0a", 32) + `}`},
 	} {
 		o := object(t, tc.kind, fmt.Sprintf("ok-%d", i), tc.spec)
@@ -171,9 +178,33 @@ func refused(t *testing.T, dyn dynamic.Interface) {
 		{"Device", "", `{board: X, approval: Perhaps}`, `supported values: "Pending", "Approved", "Rejected", "Revoked"`},
 		{"Device", "", `{board: X, identity: {claimDigest: abc}}`, "claimDigest"},
 		{"Device", "", `{board: X, emulation: {backend: vmware}}`, "emulation.backend"},
+		{"Device", "", `{board: X, emulation: {}}`, "emulation.backend: Required value"},
+		{"Device", "", `{board: X, emulation: {backend: qemu, engine: podman}}`, "emulation.engine"},
+		{"Device", "", `{board: X, emulation: {backend: qemu, transport: serial}}`, "emulation.transport"},
+		{"Device", "", `{board: X, emulation: {backend: qemu, state: Paused}}`, "emulation.state"},
+		{"Device", "", `{board: X, emulation: {backend: qemu, resets: -1}}`, "emulation.resets"},
+		{"Device", "", `{board: X, emulation: {backend: host, engine: docker}}`, "backend host is a process"},
+		{"Device", "", `{board: X, emulation: {backend: host, transport: Serial}}`, "backend host has no serial line"},
 		{"Device", "", `{board: X, unknown: 1}`, `unknown field "spec.unknown"`},
 		{"Device", "a.b", `{board: X}`, "at most 63 characters, no dots"},
 		{"Device", long(64), `{board: X}`, "at most 63 characters, no dots"},
+		{"Webhook", "", `{url: "http://mes.example/", secretRef: {name: key}}`, "https is needed"},
+		{"Webhook", "", `{url: "ftp://mes.example/", secretRef: {name: key}}`, "spec.url"},
+		{"Webhook", "", `{url: "https://user:pw@mes.example/", secretRef: {name: key}}`, "spec.url"},
+		{"Webhook", "", `{url: "https://mes.example/#x", secretRef: {name: key}}`, "spec.url"},
+		{"Webhook", "", `{url: "https:///x", secretRef: {name: key}}`, "spec.url"},
+		{"Webhook", "", `{url: "https://mes.example/"}`, "spec.secretRef: Required value"},
+		{"Webhook", "", `{url: "https://mes.example/", secretRef: {name: key}, format: XML}`, "spec.format"},
+		{"Webhook", "", `{url: "https://mes.example/", secretRef: {name: key}, types: ["a*b"]}`, "spec.types[0]"},
+		{"Webhook", "", `{url: "https://mes.example/", secretRef: {name: key}, disableAfter: 1s}`, "between 1m and 720h"},
+		{"Webhook", "", `{url: "https://mes.example/", secretRef: {name: key}, maxAttempts: 11}`, "spec.maxAttempts"},
+		{"Webhook", "a.b", `{url: "https://mes.example/", secretRef: {name: key}}`, "no dots"},
+		{"WebhookSource", "", `{secretRef: {name: key}}`, "spec.rules: Required value"},
+		{"WebhookSource", "", `{secretRef: {name: key}, rules: []}`, "spec.rules"},
+		{"WebhookSource", "", `{secretRef: {name: key}, rules: [{type: io.wasmbed.device.reported.v1}]}`, "only deploy.requested"},
+		{"WebhookSource", "", `{secretRef: {name: key}, rules: [{type: dev.knative.apiserver.ref.add}]}`, "only deploy.requested"},
+		{"WebhookSource", "", `{secretRef: {name: key}, verify: {scheme: MD5}, rules: [{type: x.y}]}`, "spec.verify.scheme"},
+		{"WebhookSource", "", `{secretRef: {name: key}, verify: {tolerance: 2h}, rules: [{type: x.y}]}`, "between 1s and 1h"},
 		{"Application", "", `{targets: {all: true}}`, "spec.module: Required value"},
 		{"Application", "", `{module: {name: x}}`, "spec.targets: Required value"},
 		{"Application", long(53), app(``), "at most 52 characters"},
@@ -270,6 +301,12 @@ func refusedUpdates(t *testing.T, dyn dynamic.Interface) {
 		{"Device", `{board: X, ` + key + `}`, `{board: X}`, "identity.publicKey is pinned"},
 		{"Device", `{board: X, ` + key + `}`, `{board: Z, approval: Revoked, ` + key + `}`, ""},
 		{"Device", `{board: X}`, `{board: X, ` + key + `}`, ""},
+		{"Device", `{board: X, emulation: {backend: qemu, resets: 2}}`, `{board: X, emulation: {backend: qemu, resets: 1}}`, "resets counts what was asked for"},
+		{"Device", `{board: X, emulation: {backend: qemu, resets: 2}}`, `{board: X, emulation: {backend: qemu}}`, "resets counts what was asked for"},
+		{"Device", `{board: X, emulation: {backend: qemu, powerCuts: 2}}`, `{board: X, emulation: {backend: qemu, powerCuts: 1}}`, "powerCuts counts what was asked for"},
+		{"Device", `{board: X, emulation: {backend: qemu, powerCuts: 2, resets: 1}}`, `{board: X, emulation: {backend: renode, powerCuts: 3, resets: 1, state: Stopped}}`, ""},
+		{"Device", `{board: X, emulation: {backend: qemu}}`, `{board: X, emulation: {backend: qemu, resets: 1}}`, ""},
+		{"Device", `{board: X, emulation: {backend: qemu, resets: 1}}`, `{board: X}`, ""},
 		{"Module", `{bytes: ` + wasmHead + `}`, `{bytes: AGFzbQEAAAAAAQA=}`, "a Module's bytes are immutable"},
 		{"Revision", `{application: a, number: 1, module: {digest: "` + digest("e") + `", size: 8}, hash: ` + strings.Repeat("0a", 32) + `}`,
 			`{application: a, number: 2, module: {digest: "` + digest("e") + `", size: 8}, hash: ` + strings.Repeat("0a", 32) + `}`, "a Revision is immutable"},
@@ -302,6 +339,8 @@ func defaults(t *testing.T, dyn dynamic.Interface) {
 		{"Application", `{module: {name: a}, targets: {all: true}, manifest: {limits: {memoryPages: 2}, permissions: []}, rollout: {automaticRollback: false}}`, &v1alpha1.Application{}},
 		{"Application", `{module: {name: a}, targets: {all: true}, manifest: {permissions: null, health: {window: null}}}`, &v1alpha1.Application{}},
 		{"Gateway", `{address: "a:1", limits: {maxDevices: 3}}`, &v1alpha1.Gateway{}},
+		{"Webhook", `{url: "https://a/", secretRef: {name: k}}`, &v1alpha1.Webhook{}},
+		{"WebhookSource", `{secretRef: {name: k}, rules: [{type: x.y}]}`, &v1alpha1.WebhookSource{}},
 		{"Revision", `{application: a, number: 1, module: {digest: "` + digest("e") + `", size: 8}, hash: ` + strings.Repeat("0a", 32) + `}`, &v1alpha1.Revision{}},
 	} {
 		in := object(t, tc.kind, fmt.Sprintf("default-%d", i), tc.spec)

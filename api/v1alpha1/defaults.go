@@ -27,6 +27,11 @@ const (
 	DefaultMaxDevices           = 100_000
 	DefaultMaxFrame             = 16 << 10
 	DefaultPreAuthPerAddress    = 256
+	DefaultMaxAttempts          = 10
+	DefaultDisableAfter         = 24 * time.Hour
+	DefaultHookRate             = 60
+	DefaultHookTolerance        = 5 * time.Minute
+	DefaultHookHeader           = "Authorization"
 )
 
 // DefaultPermissions returns the host function groups of a manifest that names none.
@@ -94,4 +99,20 @@ func setPointer[T any](field **T, value T) {
 	if *field == nil {
 		*field = &value
 	}
+}
+
+// Default sets what was left out.
+func (w *Webhook) Default() {
+	set(&w.Spec.Format, FormatStructured)
+	set(&w.Spec.Handshake, HandshakeAsk)
+	set(&w.Spec.MaxAttempts, DefaultMaxAttempts)
+	setPointer(&w.Spec.DisableAfter, metav1.Duration{Duration: DefaultDisableAfter})
+}
+
+// Default sets what was left out.
+func (w *WebhookSource) Default() {
+	set(&w.Spec.Verify.Scheme, SchemeStandard)
+	set(&w.Spec.Verify.Header, DefaultHookHeader)
+	setPointer(&w.Spec.Verify.Tolerance, metav1.Duration{Duration: DefaultHookTolerance})
+	set(&w.Spec.RatePerMinute, DefaultHookRate)
 }

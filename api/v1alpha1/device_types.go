@@ -8,6 +8,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=devices,shortName=dev,categories=wasmbed
+// +kubebuilder:selectablefield:JSONPath=`.spec.emulation.backend`
 // +kubebuilder:printcolumn:name="Board",type=string,JSONPath=`.spec.board`
 // +kubebuilder:printcolumn:name="Gateway",type=string,JSONPath=`.status.gateway`
 // +kubebuilder:printcolumn:name="Online",type=string,JSONPath=`.status.online`
@@ -16,6 +17,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Approval",type=string,priority=1,JSONPath=`.spec.approval`
 // +kubebuilder:printcolumn:name="Hold",type=boolean,priority=1,JSONPath=`.spec.hold`
+// +kubebuilder:printcolumn:name="Emulation",type=string,priority=1,JSONPath=`.status.board.phase`
 // +kubebuilder:printcolumn:name="Last Seen",type=date,priority=1,JSONPath=`.status.lastSeen`
 // +kubebuilder:printcolumn:name="Certificate Until",type=string,priority=1,JSONPath=`.status.certificate.notAfter`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",message="a device's name is part of its identity: at most 63 characters, no dots"
@@ -103,17 +105,39 @@ const (
 	ApprovalRevoked  Approval = "Revoked"
 )
 
-// Emulation is how a device is emulated.
+// Emulation is how a device is emulated: the provisioner makes the board, follows it and removes it.
+//
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.resets) || (has(self.resets) && self.resets >= oldSelf.resets)",message="resets counts what was asked for: it never goes down"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.powerCuts) || (has(self.powerCuts) && self.powerCuts >= oldSelf.powerCuts)",message="powerCuts counts what was asked for: it never goes down"
+// +kubebuilder:validation:XValidation:rule="self.backend != 'host' || !has(self.engine) || self.engine.size() == 0 || self.engine == 'process'",message="backend host is a process: engine is process or left out"
+// +kubebuilder:validation:XValidation:rule="self.backend != 'host' || !has(self.transport) || self.transport.size() == 0 || self.transport == 'Ethernet'",message="backend host has no serial line: transport is Ethernet or left out"
 type Emulation struct {
 	// What runs the firmware: host (a process with the firmware's core), qemu or renode.
 	// +required
 	// +kubebuilder:validation:Enum=host;qemu;renode
 	Backend string `json:"backend"`
-	// Whether the emulation shall run: Running or Stopped.
+	// What carries the backend: process (a child of the provisioner) or docker (a container of its own).
+	// Empty: the provisioner's choice.
+	// +optional
+	// +kubebuilder:validation:Enum="";process;docker
+	Engine string `json:"engine,omitempty"`
+	// Whether the emulation shall run: Running or Stopped. A stopped board keeps its storage.
 	// +optional
 	// +kubebuilder:default=Running
 	// +kubebuilder:validation:Enum=Running;Stopped
 	State string `json:"state,omitempty"`
+	// How the board reaches the gateway: Ethernet or Serial. Empty: as the table of boards says.
+	// +optional
+	// +kubebuilder:validation:Enum="";Ethernet;Serial
+	Transport string `json:"transport,omitempty"`
+	// Raise it, and the board is reset: its reset line, the storage and the emulator stay.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Resets int64 `json:"resets,omitempty"`
+	// Raise it, and the board's power is cut in the middle of whatever it does, and given back.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	PowerCuts int64 `json:"powerCuts,omitempty"`
 }
 
 // DeviceStatus is what is so. It is written when it differs, and not more often than four times a second.
@@ -122,7 +146,7 @@ type DeviceStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Enrolled: it holds a certificate. Online: it has a session; Unknown: it has not come back since the
-	// ledger was lost.
+	// ledger was lost. Provisioned: its emulated board has booted; only devices with spec.emulation have it.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -157,6 +181,59 @@ type DeviceStatus struct {
 	// appsReady/appsDesired.
 	// +optional
 	Apps string `json:"apps,omitempty"`
+	// The emulated board, as the provisioner saw it last. Absent: nothing emulates this device.
+	// +optional
+	Board *BoardStatus `json:"board,omitempty"`
+}
+
+// BoardStatus is an emulated board, as the provisioner saw it last.
+type BoardStatus struct {
+	// Pending (nothing was made yet), Starting, Booted (the firmware runs), Running (and the device is
+	// online), Stopped (as wanted) or Failed (reason says why; it is tried again with growing pauses).
+	// +kubebuilder:validation:Enum=Pending;Starting;Booted;Running;Stopped;Failed
+	Phase string `json:"phase"`
+	// What runs the firmware.
+	// +optional
+	Backend string `json:"backend,omitempty"`
+	// What carries the backend.
+	// +optional
+	Engine string `json:"engine,omitempty"`
+	// How the board reaches the gateway.
+	// +optional
+	Transport string `json:"transport,omitempty"`
+	// Where the board's serial line or its monitor is reached, for who debugs it.
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+	// Container or process.
+	// +optional
+	Instance string `json:"instance,omitempty"`
+	// Digest of the firmware image that was loaded: sha256:<hex>.
+	// +optional
+	Image string `json:"image,omitempty"`
+	// Resets that were carried out, of spec.emulation.resets.
+	// +optional
+	Resets int64 `json:"resets,omitempty"`
+	// Power cuts that were carried out, of spec.emulation.powerCuts.
+	// +optional
+	PowerCuts int64 `json:"powerCuts,omitempty"`
+	// Times that the backend ended by itself and was started again.
+	// +optional
+	Restarts int64 `json:"restarts,omitempty"`
+	// Why the board is in this phase, in one word.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// Why the board is in this phase, in a sentence.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Since when the board is in this phase.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// Generation of the Device that this answers.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Order of what the provisioner said about this board: an older word never replaces a newer one.
+	// +optional
+	Sequence int64 `json:"sequence,omitempty"`
 }
 
 // CertificateStatus is a device's operational certificate.

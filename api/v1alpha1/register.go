@@ -24,6 +24,9 @@ var (
 	Revisions    = GroupVersion.WithResource("revisions")
 	Modules      = GroupVersion.WithResource("modules")
 	Gateways     = GroupVersion.WithResource("gateways")
+
+	Webhooks       = GroupVersion.WithResource("webhooks")
+	WebhookSources = GroupVersion.WithResource("webhooksources")
 )
 
 // Kinds of this package, as they stand in manifests and in the `kind` of change events.
@@ -33,6 +36,9 @@ const (
 	KindRevision    = "Revision"
 	KindModule      = "Module"
 	KindGateway     = "Gateway"
+
+	KindWebhook       = "Webhook"
+	KindWebhookSource = "WebhookSource"
 )
 
 // Resource qualifies a resource's name with the group, as runtime.Scheme's users expect it.
@@ -48,6 +54,8 @@ func AddToScheme(s *runtime.Scheme) error {
 		&Revision{}, &RevisionList{},
 		&Module{}, &ModuleList{},
 		&Gateway{}, &GatewayList{},
+		&Webhook{}, &WebhookList{},
+		&WebhookSource{}, &WebhookSourceList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -18,6 +18,7 @@ import (
 // Wake kinds.
 const (
 	WakeDesired    = "desired"    // Device: its desired may have changed; Epoch: of the session that the ledger knows
+	WakeCommand    = "command"    // Device: it has an open command
 	WakeVerdict    = "verdict"    // Session: its enrollment has a verdict
 	WakeSuperseded = "superseded" // Device: sessions with an epoch lower than Epoch are over
 	WakeSettings   = "settings"   // gateway settings, trust anchors or the deny-list changed
@@ -161,7 +162,7 @@ func parse(s string) (Wake, bool) {
 	}
 	w := Wake{Kind: f[0]}
 	switch {
-	case (w.Kind == WakeDesired || w.Kind == WakeSuperseded) && len(f) == 4:
+	case (w.Kind == WakeDesired || w.Kind == WakeSuperseded || w.Kind == WakeCommand) && len(f) == 4:
 		w.Device = event.Device{Namespace: f[1], Name: f[2]}
 		w.Epoch, _ = strconv.ParseUint(f[3], 10, 64)
 	case w.Kind == WakeVerdict && len(f) == 2:

@@ -2,6 +2,7 @@ package event
 
 import (
 	"reflect"
+	"slices"
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
@@ -66,6 +67,7 @@ var exampleTime = time.Date(2026, 3, 14, 15, 9, 26, 535000000, time.UTC)
 const (
 	sourceGateway  = "/wasmbed/namespaces/<namespace>/gateways/<gateway>/<instance>"
 	sourceFunction = "/wasmbed/functions/<function>"
+	sourceBoards   = "/wasmbed/provisioner/<instance>"
 	sourceAPI      = "/wasmbed/api/<user or system>"
 	subjectDevice  = "<namespace>/<device>"
 	subjectApp     = "<namespace>/<application>"
@@ -100,7 +102,7 @@ func (x exampleAttributes) device() exampleAttributes {
 
 // Catalogue lists every type that Wasmbed emits or takes. It is made anew for each call.
 func Catalogue() []Entry {
-	return append(append(gatewayEvents(), functionEvents()...), outsideEvents()...)
+	return slices.Concat(gatewayEvents(), functionEvents(), commandEvents(), webhookEvents(), provisionerEvents(), outsideEvents())
 }
 
 func gatewayEvents() []Entry {
@@ -180,10 +182,10 @@ func gatewayEvents() []Entry {
 			Example: ModuleMiss{Namespace: "plant", Digest: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
 			example: fromGateway("plant/sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
 		}, {
-			Type: TimerDue, Version: 1, Format: JSON, Emitters: []string{"gateway, under the lease of the ledger's shard"}, Consumers: []string{"deploy (advance, deadline)", "report (status)"},
+			Type: TimerDue, Version: 1, Format: JSON, Emitters: []string{"gateway, under the lease of the ledger's shard"}, Consumers: []string{"deploy (advance, deadline)", "report (status)", "command (command)", "webhook (webhook)"},
 			Description: "A deadline or delay of the ledger has come. Nothing else ticks.",
 			Source:      sourceGateway, Subject: "<namespace>/<name>",
-			Extensions: map[string]string{ExtNamespace: "the namespace", ExtTimerKind: "advance, deadline or status: what Triggers choose by"},
+			Extensions: map[string]string{ExtNamespace: "the namespace", ExtTimerKind: "advance, deadline, status, command or webhook: what Triggers choose by"},
 			Example:    Timer{Kind: "advance", Namespace: "plant", Name: "vibration", Shard: 3, Due: exampleTime},
 			example:    fromGateway("plant/vibration").with(ExtTimerKind, "advance"),
 		}, {
@@ -270,6 +272,21 @@ func functionEvents() []Entry {
 	}
 }
 
+func provisionerEvents() []Entry {
+	return []Entry{{
+		Type: BoardChangedType, Version: 1, Format: JSON, Emitters: []string{"provisioner"}, Consumers: []string{"board"},
+		Description: "An emulated board was made, booted, failed, was reset, stopped or removed. Said on change only.",
+		Source:      sourceBoards, Subject: subjectDevice, Extensions: ofDevice,
+		Example: BoardChanged{
+			Device: Device{Namespace: "plant", Name: "press-7"}, UID: "0b4d5f6e-7a21-4c2a-9d55-6f0f8d1c2b3a", Generation: 3, Sequence: 1773500966535000,
+			Phase: "Booted", Backend: "qemu", Engine: "process", Transport: "Ethernet", Endpoint: "unix:monitor.sock", Instance: "4242",
+			Image: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", Resets: 1, Restarts: 1,
+			Reason: "FirmwareBooted", Message: "the console said so 0.8 s after the start", Since: exampleTime,
+		},
+		example: exampleAttributes{source: "/wasmbed/provisioner/pv-1", subject: "plant/press-7", ext: map[string]string{ExtNamespace: "plant"}}.device(),
+	}}
+}
+
 func outsideEvents() []Entry {
 	var (
 		people  = []string{"REST API, dashboard, CLI", "outside systems at /events, when their identity may"}
@@ -291,8 +308,13 @@ func outsideEvents() []Entry {
 			Source:      sourceAPI, Subject: subjectApp, Extensions: inNamespace,
 			Example: RollbackRequest{Namespace: "plant", Application: "vibration", To: "vibration-3", Reason: "noisy readings", By: "alice"}, example: asked,
 		}, {
-			Type: DeployRequested, Version: 1, Format: JSON, Emitters: people, Consumers: []string{"reserved"},
-			Description: "An outside system asks to set an application's module. Reserved for the /events door.",
+			Type: AuditRecorded, Version: 1, Format: JSON, Emitters: []string{"REST API"}, Consumers: []string{"outside systems, by Trigger"},
+			Description: "Somebody changed something through the REST API, the dashboard or the CLI. Changes by kubectl are in the Kubernetes API's own audit log.",
+			Source:      sourceAPI, Subject: "<namespace>/<name>", Extensions: inNamespace,
+			Example: Audit{User: "alice", Groups: []string{"operators"}, Method: "POST", Path: "/api/v1/namespaces/plant/applications/vibration/pause", Namespace: "plant", Name: "vibration", What: "paused", Value: "true", Address: "192.0.2.9:50123", Time: exampleTime}, example: asked,
+		}, {
+			Type: DeployRequested, Version: 1, Format: JSON, Emitters: people, Consumers: []string{"deploy"},
+			Description: "An outside system, a CI job or a registry, asks to set an application's module.",
 			Source:      sourceAPI, Subject: subjectApp, Extensions: inNamespace,
 			Example: DeployRequest{Namespace: "plant", Application: "vibration", Module: "m-9f86d081884c7d65"}, example: asked,
 		}, {

@@ -252,6 +252,8 @@ func decodeAs(e ce.Event, example any) (any, error) {
 		return event.Data[event.EnrollmentRequest](e)
 	case event.EnrollmentVerdict:
 		return event.Data[event.EnrollmentVerdict](e)
+	case event.BoardChanged:
+		return event.Data[event.BoardChanged](e)
 	case event.Connected:
 		return event.Data[event.Connected](e)
 	case event.Disconnected:
@@ -262,6 +264,24 @@ func decodeAs(e ce.Event, example any) (any, error) {
 		return event.Data[event.Trapped](e)
 	case event.CommandCompleted:
 		return event.Data[event.CommandCompleted](e)
+	case event.Audit:
+		return event.Data[event.Audit](e)
+	case event.WebhookTest:
+		return event.Data[event.WebhookTest](e)
+	case event.WebhookRedelivery:
+		return event.Data[event.WebhookRedelivery](e)
+	case event.WebhookStopped:
+		return event.Data[event.WebhookStopped](e)
+	case event.DeployOutcome:
+		return event.Data[event.DeployOutcome](e)
+	case event.CommandRequest:
+		return event.Data[event.CommandRequest](e)
+	case event.CommandAnswer:
+		return event.Data[event.CommandAnswer](e)
+	case event.CommandOutcome:
+		return event.Data[event.CommandOutcome](e)
+	case event.AppMessage:
+		return event.Data[event.AppMessage](e)
 	case event.TelemetryBatch:
 		return event.Data[event.TelemetryBatch](e)
 	case event.ModuleMiss:

@@ -13,6 +13,8 @@ const (
 	DeviceReported            = "io.wasmbed.device.reported.v1"             // data: Reported
 	DeviceTrapped             = "io.wasmbed.device.trapped.v1"              // data: Trapped
 	DeviceCommandCompleted    = "io.wasmbed.device.command.completed.v1"    // data: CommandCompleted
+	DeviceCommandAnswered     = "io.wasmbed.device.command.answered.v1"     // data: CommandAnswer
+	MessageReceived           = "io.wasmbed.message.received.v1"            // data: AppMessage
 	TelemetryReceived         = "io.wasmbed.telemetry.received.v1"          // data: TelemetryBatch
 	LogsReceived              = "io.wasmbed.logs.received.v1"               // data: LogBatch
 	ModuleMissed              = "io.wasmbed.module.missed.v1"               // data: ModuleMiss
@@ -30,11 +32,23 @@ const (
 	RolloutStarted           = "io.wasmbed.rollout.started.v1"            // data: Rollout
 	RolloutCompleted         = "io.wasmbed.rollout.completed.v1"          // data: Rollout
 	RolloutFailed            = "io.wasmbed.rollout.failed.v1"             // data: Rollout
+	CommandFinished          = "io.wasmbed.command.finished.v1"           // data: CommandOutcome
 	RollbackDecided          = "io.wasmbed.rollback.decided.v1"           // data: Rollout
+
+	// From the provisioner.
+	BoardChangedType = "io.wasmbed.board.changed.v1" // data: BoardChanged
 
 	// From people and outside systems, through the API.
 	RollbackRequested = "io.wasmbed.rollback.requested.v1" // data: RollbackRequest
-	DeployRequested   = "io.wasmbed.deploy.requested.v1"   // data: DeployRequest (reserved for the /events door)
+	CommandRequested  = "io.wasmbed.command.requested.v1"  // data: CommandRequest
+	AuditRecorded     = "io.wasmbed.audit.recorded.v1"     // data: Audit
+	DeployRequested   = "io.wasmbed.deploy.requested.v1"   // data: DeployRequest
+	DeployAnswered    = "io.wasmbed.deploy.answered.v1"    // data: DeployOutcome
+
+	// About webhooks.
+	WebhookTested              = "io.wasmbed.webhook.tested.v1"               // data: WebhookTest
+	WebhookRedeliveryRequested = "io.wasmbed.webhook.redelivery.requested.v1" // data: WebhookRedelivery
+	WebhookDisabled            = "io.wasmbed.webhook.disabled.v1"             // data: WebhookStopped
 
 	// From the CRD source, in the form of Knative's ApiServerSource, mode Reference.
 	RefAdd    = "dev.knative.apiserver.ref.add"    // data: ObjectReference
@@ -50,7 +64,8 @@ const (
 	ExtName         = "name"      // likewise
 	ExtNamespace    = "namespace" // likewise; also set on every io.wasmbed event
 	ExtEra          = "era"       // the ledger's era, 16 hex digits
-	ExtTimerKind    = "timerkind" // of TimerDue: advance, deadline, status
+	ExtTimerKind    = "timerkind" // of TimerDue: advance, deadline, status, command, webhook
+	ExtHops         = "hookhops"  // how many webhooks an event has come through
 )
 
 // Device names a device. Its String is namespace/name, the subject of its events.
@@ -210,7 +225,7 @@ type ModuleMiss struct {
 
 // Timer is a deadline of a shard that has come.
 type Timer struct {
-	Kind      string    `json:"kind"` // advance, deadline, status
+	Kind      string    `json:"kind"` // advance, deadline, status, command, webhook
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`             // application (advance, deadline) or device (status)
 	Device    string    `json:"device,omitempty"` // deadline
@@ -231,6 +246,31 @@ type GatewayInstance struct {
 	Instance  string `json:"instance"`
 	State     string `json:"state"` // Up, Draining, Down
 	Devices   int    `json:"devices"`
+}
+
+// BoardChanged is an emulated board, as the provisioner sees it now. Sequence orders what is said about one
+// Device: it is the time in Unix microseconds, or one more than the last, whichever is greater, so that it
+// rises over the provisioner's lives. UID is that of the Device object: a word about its predecessor of the
+// same name changes nothing.
+type BoardChanged struct {
+	Device     Device    `json:"device"`
+	UID        string    `json:"uid"`
+	Generation int64     `json:"generation"` // of the Device that this answers
+	Sequence   int64     `json:"sequence"`
+	Removed    bool      `json:"removed,omitempty"` // the board is gone, and with it all that it stored
+	Phase      string    `json:"phase,omitempty"`   // Pending, Starting, Booted, Running, Stopped, Failed
+	Backend    string    `json:"backend,omitempty"` // host, qemu, renode
+	Engine     string    `json:"engine,omitempty"`  // process, docker
+	Transport  string    `json:"transport,omitempty"`
+	Endpoint   string    `json:"endpoint,omitempty"`  // of its serial line or monitor
+	Instance   string    `json:"instance,omitempty"`  // container or process
+	Image      string    `json:"image,omitempty"`     // digest of the firmware
+	Resets     int64     `json:"resets,omitempty"`    // carried out
+	PowerCuts  int64     `json:"powerCuts,omitempty"` // carried out
+	Restarts   int64     `json:"restarts,omitempty"`  // of the backend, by itself
+	Reason     string    `json:"reason,omitempty"`
+	Message    string    `json:"message,omitempty"`
+	Since      time.Time `json:"since"` // of the phase
 }
 
 // StateChanged says which applications of a device moved between the work sets of their rollouts.
@@ -273,11 +313,14 @@ type RollbackRequest struct {
 	By          string `json:"by,omitempty"`
 }
 
-// DeployRequest asks to set an application's module; the data contract of the /events door.
+// DeployRequest asks to set an application's module: Module or OCI.
 type DeployRequest struct {
 	Namespace   string `json:"namespace"`
 	Application string `json:"application"`
-	Module      string `json:"module"` // Module object's name
+	Module      string `json:"module"`        // Module object's name
+	OCI         string `json:"oci,omitempty"` // reference of an artifact with its digest: registry/name@sha256:…
+	Reason      string `json:"reason,omitempty"`
+	By          string `json:"by,omitempty"`
 }
 
 // ObjectReference is the data of the ref events.
@@ -286,4 +329,18 @@ type ObjectReference struct {
 	Kind       string `json:"kind"`
 	Namespace  string `json:"namespace"`
 	Name       string `json:"name"`
+}
+
+// Audit is one mutation through the REST API: who did what, and when. It happened.
+type Audit struct {
+	User      string    `json:"user"`
+	Groups    []string  `json:"groups,omitempty"`
+	Method    string    `json:"method"`
+	Path      string    `json:"path"`
+	Namespace string    `json:"namespace,omitempty"`
+	Name      string    `json:"name,omitempty"`
+	What      string    `json:"what"`
+	Value     string    `json:"value,omitempty"`
+	Address   string    `json:"address,omitempty"` // of the caller
+	Time      time.Time `json:"time"`
 }

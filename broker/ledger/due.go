@@ -61,8 +61,8 @@ func (l *Ledger) MarkDue(ctx context.Context, t event.Timer) error {
 	}
 	shard := l.keys.shardOf(t.Namespace, t.Name)
 	switch t.Kind {
-	case DueAdvance, DueStatus:
-	case DueDeadline:
+	case DueAdvance, DueStatus, DueHook:
+	case DueDeadline, DueCommand:
 		shard = l.keys.shardOf(t.Namespace, t.Device)
 	default:
 		return errs.New(errs.Invalid, "ledger: timer of kind %q", t.Kind)

@@ -87,6 +87,37 @@ func (k Keys) Logs(d event.Device) string { return k.of(d, "lg:") }
 // LogsSeen says which log lines were seen.
 func (k Keys) LogsSeen(d event.Device) string { return k.of(d, "lgi:") }
 
+// Commands holds a device's open commands.
+func (k Keys) Commands(d event.Device) string { return k.of(d, "cm:") }
+
+// CommandsTold says to which boot of the device its open commands were told.
+func (k Keys) CommandsTold(d event.Device) string { return k.of(d, "ct:") }
+
+// CommandResults holds a device's last results, CommandOrder their order.
+func (k Keys) CommandResults(d event.Device) string { return k.of(d, "cz:") }
+
+// CommandOrder is the order in which the results came.
+func (k Keys) CommandOrder(d event.Device) string { return k.of(d, "czl:") }
+
+// HookState is what is known of a webhook as a whole.
+func (k Keys) HookState(h Hook) string { return k.hook(h, "wh:") }
+
+// HookQueue orders a webhook's deliveries that wait by their next attempt.
+func (k Keys) HookQueue(h Hook) string { return k.hook(h, "wq:") }
+
+// HookDeliveries holds a webhook's deliveries.
+func (k Keys) HookDeliveries(h Hook) string { return k.hook(h, "wd:") }
+
+// HookOrder orders a webhook's deliveries by the time when they came.
+func (k Keys) HookOrder(h Hook) string { return k.hook(h, "wo:") }
+
+func (k Keys) hook(h Hook, kind string) string {
+	return k.Prefix(k.shardOf(h.Namespace, h.Name)) + kind + h.String()
+}
+
+// Operation is a command to many.
+func (k Keys) Operation(ns, id string) string { return "wb:op:" + ns + ":" + id }
+
 func (k Keys) of(d event.Device, kind string) string {
 	return k.Prefix(k.ShardOf(d)) + kind + d.String()
 }

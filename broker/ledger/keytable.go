@@ -45,6 +45,14 @@ func KeyTable() []KeySpec {
 		{"wb:{NN}:tmi:<ns>/<device>", "hash", ttl(RecordsTTL) + " since the last", report, "boot → intervals of the records that were seen; `o`: boots in their order"},
 		{"wb:{NN}:lg:<ns>/<device>", "stream", ttl(RecordsTTL) + " since the last", report, "log frames, likewise"},
 		{"wb:{NN}:lgi:<ns>/<device>", "hash", ttl(RecordsTTL) + " since the last", report, "likewise"},
+		{"wb:{NN}:cm:<ns>/<device>", "hash", "-", "command", "command's id → JSON: commands that wait for their answer; each has a timer"},
+		{"wb:{NN}:ct:<ns>/<device>", "hash", "-", "gateways, command", "command's id → boot id of the device that was told"},
+		{"wb:{NN}:cz:<ns>/<device>", "hash", ttl(ResultTTL) + " since the last", "command", fmt.Sprintf("command's id → JSON: the last %d results", MaxResults)},
+		{"wb:{NN}:czl:<ns>/<device>", "list", ttl(ResultTTL) + " since the last", "command", "their ids, oldest first"},
+		{"wb:{NN}:wh:<ns>/<hook>", "hash", ttl(HookTTL) + " since the last", "webhook", "a webhook: `ok` `bad` `drop` counts, `size` bytes of its deliveries, `fails` in a row `since` (ms), `last` attempt, `shake` handshake, `busy` until (ms) `token` of who sends, `rest` (ms): no post before it, `gen` `wrote` (ms) `dirty` of its status"},
+		{"wb:{NN}:wq:<ns>/<hook>", "zset", ttl(HookTTL) + " since the last", "webhook", fmt.Sprintf("deliveries that wait, by their next attempt (ms), at most %d; in the shard of the webhook's name", MaxHookQueue)},
+		{"wb:{NN}:wd:<ns>/<hook>", "hash", ttl(HookTTL) + " since the last", "webhook", "delivery's id → JSON: the event and its attempts"},
+		{"wb:{NN}:wo:<ns>/<hook>", "zset", ttl(HookTTL) + " since the last", "webhook", fmt.Sprintf("deliveries by the time when they came (ms); of the finished ones the last %d", MaxHookLog)},
 		{"wb:{NN}:a:<ns>/<app>", "hash", ttl(RemovedTTL) + " when removed", deploy, "target: `seq` `rev` `st` (state) `stop` `paused` `halted` `dl` (ms) `uid` `sel` (selection, JSON; names of this shard only); `gen` of walks, `dirty` while one is due; `gone` when removed"},
 		{"wb:{NN}:as:<ns>", "set", "-", deploy, "applications that have a target"},
 		{"wb:{NN}:r:<ns>/<app>", "hash", "-", deploy, "revision → JSON: digest, size, manifest; of the target and of what is desired anywhere"},
@@ -70,6 +78,7 @@ func KeyTable() []KeySpec {
 		{"wb:{g}:denied:<ns>", "hash", "-", "enroll", "key fingerprint → reason: the deny-list"},
 		{"wb:module:<ns>:<digest>", "string", ttl(ModuleTTL) + " since the last use", deploy, "a module's bytes"},
 		{"wb:verdict:<session>", "string", ttl(VerdictTTL), "enroll", "JSON: answer to an enrollment"},
+		{"wb:op:<ns>:<operation>", "hash", ttl(OperationTTL) + " since the last change", "command", "a command to many: `d:<device>` → asked or the status, `n:<status>` how many, `n:devices`, `listed` when no more will be asked"},
 		{"wb:once:<hash>", "string", ttl(OnceTTL), "functions", "mark of an event that was handled: the first 16 bytes of SHA-256(source, 0, id)"},
 	}
 }

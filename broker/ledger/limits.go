@@ -26,6 +26,16 @@ const (
 	FeedLength    = 10000     // entries of a shard's feed, approximately
 	RecordsLength = 1000      // frames of a device's telemetry, and of its logs, approximately
 
+	MaxCommands       = 32        // open commands of a device
+	MaxResults        = 32        // results remembered per device
+	MaxCommandPayload = 16 << 10  // bytes; the wire's limit
+	MaxCommandLife    = time.Hour // from asking to the deadline
+
+	MaxHookQueue = 1000     // deliveries that wait for one webhook
+	MaxHookLog   = 200      // finished deliveries remembered per webhook
+	MaxHookEvent = 64 << 10 // bytes of an event that goes to webhooks, structured
+	MaxHookBytes = 16 << 20 // of all deliveries of one webhook
+
 	walkChunk    = 200  // devices that one script call of SetTarget or RemoveApp touches
 	callChunk    = 128  // devices of one shard in one script call elsewhere
 	reclaimChunk = 1024 // budget entries that Admit checks when the budget is full
@@ -38,6 +48,9 @@ const (
 	UnknownTTL   = 24 * time.Hour         // of a session's row whose Device object was never seen
 	RecordsTTL   = 7 * 24 * time.Hour     // of telemetry and logs, since the last
 	ReplayTTL    = 10 * time.Minute       // of answers to events
+	ResultTTL    = 24 * time.Hour         // of results of commands
+	OperationTTL = 24 * time.Hour         // of commands to many
+	HookTTL      = 7 * 24 * time.Hour     // of a webhook's deliveries, since the last
 	TrapTTL      = 24 * time.Hour         // of trap identities
 	RemovedTTL   = 10 * time.Minute       // a removed application is remembered for so long
 	budgetSpare  = time.Hour              // a budget key outlives its last entry by it

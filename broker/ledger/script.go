@@ -18,13 +18,18 @@ type scripts struct {
 	connect, disconnect, report, trap           *redis.Script // report's
 	put, delete, target, walk, walked, remove   *redis.Script // deploy's
 	dispatch, refuse, expire                    *redis.Script // deploy's
+	ask, finish                                 *redis.Script // command's
+	take                                        *redis.Script // gateways'
 	desired, counts, candidates, standing, view *redis.Script // read only
 	append, admit, due, hold                    *redis.Script // without the prelude, as those below
 	era, copy, ready, setting, verdict          *redis.Script
+	operation                                   *redis.Script
+	hookqueue, hooktake, hooksettle             *redis.Script // webhook's
+	hookidle, hookagain                         *redis.Script // likewise
 }
 
 // withPrelude names the scripts that prelude.lua is put before.
-const withPrelude = " connect disconnect report trap put delete target walk walked remove dispatch refuse expire desired counts candidates standing view "
+const withPrelude = " connect disconnect report trap put delete target walk walked remove dispatch refuse expire desired counts candidates standing view ask take finish "
 
 // source returns a script as Redis gets it: the prelude when it needs it, the package's limits filled in.
 func source(name string) string {
@@ -46,7 +51,8 @@ func source(name string) string {
 		"@REPLAYS@", fmt.Sprint(MaxReplays), "@TRAPS@", fmt.Sprint(MaxTraps), "@INTERVALS@", fmt.Sprint(MaxIntervals),
 		"@BOOTS@", fmt.Sprint(MaxBoots), "@STATUS@", ms(StatusDelay), "@UNKNOWN@", ms(UnknownTTL),
 		"@REPLAYTTL@", ms(ReplayTTL), "@TRAPTTL@", ms(TrapTTL), "@RECORDSTTL@", ms(RecordsTTL),
-		"@REMOVED@", ms(RemovedTTL),
+		"@REMOVED@", ms(RemovedTTL), "@COMMANDS@", fmt.Sprint(MaxCommands), "@RESULTS@", fmt.Sprint(MaxResults),
+		"@RESULTTTL@", ms(ResultTTL),
 	).Replace(text)
 }
 
@@ -59,6 +65,8 @@ func loadScripts() scripts {
 		counts: s("counts"), candidates: s("candidates"), standing: s("standing"), view: s("view"),
 		append: s("append"), admit: s("admit"), due: s("due"), hold: s("hold"), era: s("era"), copy: s("copy"),
 		ready: s("ready"), setting: s("setting"), verdict: s("verdict"),
+		ask: s("ask"), take: s("take"), finish: s("finish"), operation: s("operation"),
+		hookqueue: s("hookqueue"), hooktake: s("hooktake"), hooksettle: s("hooksettle"), hookidle: s("hookidle"), hookagain: s("hookagain"),
 	}
 }
 

@@ -49,6 +49,9 @@ type env struct {
 // cases are the package's tests that need Redis. All run on one server and on a cluster.
 func cases() map[string]func(*env) {
 	return map[string]func(*env){
+		"Commands":           testCommands,
+		"Operations":         testOperations,
+		"Hooks":              testHooks,
 		"Era":                testEra,
 		"EraOfALostShard":    testEraOfALostShard,
 		"Rollout":            testRollout,

@@ -83,6 +83,16 @@ func (l *Ledger) Devices(ctx context.Context, ns, after string, n int) (views []
 	return views, next, err
 }
 
+// DevicesNamed returns all that is known of devices, in their order, those of which nothing is known left out.
+func (l *Ledger) DevicesNamed(ctx context.Context, devs []event.Device) ([]DeviceView, error) {
+	for _, d := range devs {
+		if err := checkDevice(d); err != nil {
+			return nil, err
+		}
+	}
+	return l.views(ctx, devs)
+}
+
 // AppDevices returns at most n devices in a work set of an application (any, when set is "") by name, as Devices.
 func (l *Ledger) AppDevices(ctx context.Context, app App, set, after string, n int) ([]event.Device, string, error) {
 	if err := checkApp(app); err != nil {

@@ -78,14 +78,14 @@ type Options struct {
 // Default is what Wasmbed's functions listen to.
 func Default() []schema.GroupVersionResource {
 	gv := schema.GroupVersion{Group: "wasmbed.io", Version: "v1alpha1"}
-	return []schema.GroupVersionResource{gv.WithResource("applications"), gv.WithResource("devices"), gv.WithResource("gateways"), gv.WithResource("modules")}
+	return []schema.GroupVersionResource{gv.WithResource("applications"), gv.WithResource("devices"), gv.WithResource("gateways"), gv.WithResource("modules"), gv.WithResource("webhooks"), gv.WithResource("webhooksources")}
 }
 
 func knownKind(r schema.GroupVersionResource) string {
 	if r.Group != "wasmbed.io" {
 		return ""
 	}
-	return map[string]string{"applications": "Application", "devices": "Device", "gateways": "Gateway", "modules": "Module", "revisions": "Revision"}[r.Resource]
+	return map[string]string{"applications": "Application", "devices": "Device", "gateways": "Gateway", "modules": "Module", "revisions": "Revision", "webhooks": "Webhook", "webhooksources": "WebhookSource"}[r.Resource]
 }
 
 // Source watches and announces.

@@ -3,6 +3,7 @@ package stream_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -28,14 +29,15 @@ func TestShippedTriggers(t *testing.T) {
 		if tr.Namespace != "wasmbed-system" || tr.Broker != "default" || tr.Delivery.Retry != 10 || tr.Delivery.Delay != 200*time.Millisecond || tr.Delivery.Linear {
 			t.Errorf("%+v", tr)
 		}
-		if r := tr.Subscriber.Ref; r == nil || r.APIVersion != "serving.knative.dev/v1" || r.Kind != "Service" || r.Name != tr.Name || r.Namespace != "wasmbed-system" {
+		function := strings.TrimSuffix(tr.Name, "-send") // webhook has two: it hears in one and sends in the other
+		if r := tr.Subscriber.Ref; r == nil || r.APIVersion != "serving.knative.dev/v1" || r.Kind != "Service" || r.Name != function || r.Namespace != "wasmbed-system" {
 			t.Errorf("%s: subscriber %+v", tr, r)
 		}
 		if _, err := os.Stat(shipped + "/" + tr.Name + ".yaml"); err != nil {
 			t.Errorf("one file per function: %v", err)
 		}
 	}
-	if fmt.Sprint(names) != "[deploy enroll report rollback]" {
+	if fmt.Sprint(names) != "[board command deploy enroll report rollback webhook webhook-send]" {
 		t.Error(names)
 	}
 	// type, and the attribute by which functions choose → functions
@@ -43,7 +45,8 @@ func TestShippedTriggers(t *testing.T) {
 		event.DeviceEnrollmentRequested: "enroll", event.GatewayChanged: "enroll", event.LedgerLost: "deploy enroll",
 		event.DeviceConnected: "report", event.DeviceDisconnected: "report", event.DeviceReported: "report", event.DeviceTrapped: "report",
 		event.DeviceCommandCompleted: "report", event.TelemetryReceived: "report", event.LogsReceived: "report",
-		event.ModuleMissed: "deploy", event.RollbackDecided: "deploy", event.RolloutFailed: "rollback", event.RollbackRequested: "rollback",
+		event.CommandRequested: "command", event.DeviceCommandAnswered: "command", event.TimerDue + " command": "command", event.TimerDue + " webhook": "webhook-send",
+		event.BoardChangedType: "board", event.ModuleMissed: "deploy", event.RollbackDecided: "deploy", event.DeployRequested: "deploy", event.RolloutFailed: "rollback", event.RollbackRequested: "rollback",
 		event.TimerDue + " advance": "deploy", event.TimerDue + " deadline": "deploy", event.TimerDue + " status": "report", event.TimerDue + " other": "",
 	}
 	for _, typ := range []string{event.RefAdd, event.RefUpdate, event.RefDelete} {
@@ -55,6 +58,7 @@ func TestShippedTriggers(t *testing.T) {
 			want[en.Type] = ""
 		}
 	}
+	silent := []string{event.TimerDue, event.TelemetryReceived, event.LogsReceived, event.DeviceEnrollmentRequested}
 	for what, functions := range want {
 		typ, choice, _ := strings.Cut(what, " ")
 		attrs := map[string]string{"type": typ, "source": "/s", "id": "1", "timerkind": choice, "kind": choice, "apiversion": "wasmbed.io/v1alpha1"}
@@ -68,6 +72,9 @@ func TestShippedTriggers(t *testing.T) {
 			}
 		}
 		sort.Strings(got)
+		if !slices.Contains(silent, typ) { // all else may go out
+			functions = strings.TrimSpace(functions + " webhook")
+		}
 		if strings.Join(got, " ") != functions {
 			t.Errorf("%s goes to %v, want %s", what, got, functions)
 		}
@@ -146,7 +153,7 @@ func TestPeriods(t *testing.T) {
 }
 
 func FuzzParseTriggers(f *testing.F) {
-	for _, name := range []string{"enroll", "deploy", "rollback", "report"} {
+	for _, name := range []string{"enroll", "deploy", "rollback", "report", "board"} {
 		b, err := os.ReadFile(shipped + "/" + name + ".yaml")
 		if err != nil {
 			f.Fatal(err)

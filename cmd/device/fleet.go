@@ -60,7 +60,8 @@ func (c *Config) devices() ([]host.Config, error) {
 		if b.Refused != "" {
 			return nil, errs.New(errs.Invalid, "board %s cannot be a device: %s", b.Name, b.Refused)
 		}
-		one.ModuleMemory, one.ModuleSize = uint32(b.ModuleMemory), uint32(b.ModuleSize)
+		memory, size := b.StandIn()
+		one.ModuleMemory, one.ModuleSize = uint32(memory), uint32(size)
 	}
 	if d.Count == 1 {
 		return []host.Config{one}, nil

@@ -12,20 +12,21 @@ import (
 
 // Parts of the platform, in the order in which they end: producers before what they use.
 const (
-	partDevices   = "devices"
-	partGateway   = "gateway"
-	partSource    = "source"
-	partAPI       = "api"
-	partWebUI     = "webui"
-	partBroker    = "broker"
-	partFunctions = "functions"
-	partKube      = "kubeapi"
-	partRedis     = "redis"
+	partDevices     = "devices"
+	partProvisioner = "provisioner"
+	partGateway     = "gateway"
+	partSource      = "source"
+	partAPI         = "api"
+	partWebUI       = "webui"
+	partBroker      = "broker"
+	partFunctions   = "functions"
+	partKube        = "kubeapi"
+	partRedis       = "redis"
 )
 
 // parts lists them all in that order.
 func parts() []string {
-	return []string{partDevices, partGateway, partSource, partAPI, partWebUI, partBroker, partFunctions, partKube, partRedis}
+	return []string{partDevices, partProvisioner, partGateway, partSource, partAPI, partWebUI, partBroker, partFunctions, partKube, partRedis}
 }
 
 // call is what the command line asks for.

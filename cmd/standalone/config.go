@@ -7,31 +7,37 @@ import (
 	"strings"
 	"time"
 
+	"wasmbed.io/wasmbed/api/v1alpha1"
 	"wasmbed.io/wasmbed/internal/errs"
 )
 
 // Config is the command's environment, and its manual.
 type Config struct {
-	Dir         string        `default:".wasmbed" desc:"State folder: the Kubernetes API's store, Redis' data, keys, devices, logs. Another folder is another platform."`
-	RedisURL    string        `envconfig:"REDIS_URL" desc:"Redis to use (REDIS_URL does as well). Default: a redis-server found on PATH is started, with every write on disk before it counts; without one, an in-process one that forgets."`
-	Instance    string        `default:"standalone" desc:"Name of the gateway process."`
-	Advertise   string        `desc:"host:port that devices dial. Default: where the gateway listens."`
-	TrustDomain string        `split_words:"true" default:"wasmbed.local" desc:"SPIFFE trust domain of the devices' certificates."`
-	Boards      string        `default:"Mps2An385,Stm32F746gDisco,FrdmK64f" desc:"Boards of the host devices to run, one device each, separated by commas; empty: none."`
-	Pairing     time.Duration `default:"10m" desc:"How long unknown devices may enroll after the first start. They are let in without being asked about."`
-	Sample      bool          `default:"true" desc:"Deploy the sample application at the first start."`
-	Bin         string        `desc:"Folder of the programs kubeapi and device. Default: where this program is."`
-	Patience    time.Duration `default:"60s" desc:"How long to wait for everything to be ready before saying what is not."`
+	Dir            string        `default:".wasmbed" desc:"State folder: the Kubernetes API's store, Redis' data, keys, devices, logs. Another folder is another platform."`
+	RedisURL       string        `envconfig:"REDIS_URL" desc:"Redis to use (REDIS_URL does as well). Default: a redis-server found on PATH is started, with every write on disk before it counts; without one, an in-process one that forgets."`
+	Instance       string        `default:"standalone" desc:"Name of the gateway process."`
+	Advertise      string        `desc:"host:port that devices dial. Default: where the gateway listens."`
+	TrustDomain    string        `split_words:"true" default:"wasmbed.local" desc:"SPIFFE trust domain of the devices' certificates."`
+	Boards         string        `default:"Mps2An385,Stm32F746gDisco,FrdmK64f" desc:"Boards of the host devices to run, one device each, separated by commas; empty: none."`
+	Pairing        time.Duration `default:"10m" desc:"How long unknown devices may enroll after the first start. They are let in without being asked about."`
+	Sample         bool          `default:"true" desc:"Deploy the sample application at the first start."`
+	Bin            string        `desc:"Folder of the programs kubeapi, device and provisioner. Default: where this program is."`
+	Emulation      string        `envconfig:"EMULATION" desc:"Emulated boards to make at the first start beside the host devices: qemu (one on Ethernet, one on a serial line), renode, or both with a comma (EMULATION does as well). Empty: none. Devices that ask for emulation get it anyway."`
+	Firmware       string        `default:"build/firmware" desc:"Folder of the firmware images of emulated boards; make firmware BOARD=… writes them."`
+	WebhookPrivate bool          `split_words:"true" default:"true" desc:"Webhooks may go to loopback and private addresses when they say allowPrivate. Set it to false where others than you may make webhooks."`
+	AssemblyScript string        `split_words:"true" default:"firmware/modules/node_modules/assemblyscript" desc:"Folder of npm's package assemblyscript, to compile it for people."`
+	Patience       time.Duration `default:"60s" desc:"How long to wait for everything to be ready before saying what is not."`
 
 	Listen struct {
-		Dashboard  string `default:"127.0.0.1:3000" desc:"Address of the status page. Port 0, here and below: any, and the same at the next start."`
-		API        string `default:"127.0.0.1:3001" desc:"Address of the REST API."`
-		HTTP       string `default:"127.0.0.1:8080" desc:"Address of the gateway's health, metrics and drain."`
-		TLS        string `default:"127.0.0.1:8081" desc:"Address for devices. :8081 lets in those of the network too."`
-		Kubernetes string `default:"127.0.0.1:0" desc:"Address of the Kubernetes API."`
-		Broker     string `default:"127.0.0.1:0" desc:"Address of the broker's ingress. Loopback: whoever reaches it can say anything."`
-		Functions  string `default:"127.0.0.1:0" desc:"Address of the functions. Loopback, as the broker's."`
-		Redis      string `default:"127.0.0.1:0" desc:"Address of the Redis that is started."`
+		Dashboard   string `default:"127.0.0.1:3000" desc:"Address of the status page. Port 0, here and below: any, and the same at the next start."`
+		API         string `default:"127.0.0.1:3001" desc:"Address of the REST API."`
+		HTTP        string `default:"127.0.0.1:8080" desc:"Address of the gateway's health, metrics and drain."`
+		TLS         string `default:"127.0.0.1:8081" desc:"Address for devices. :8081 lets in those of the network too."`
+		Kubernetes  string `default:"127.0.0.1:0" desc:"Address of the Kubernetes API."`
+		Broker      string `default:"127.0.0.1:0" desc:"Address of the broker's ingress. Loopback: whoever reaches it can say anything."`
+		Functions   string `default:"127.0.0.1:0" desc:"Address of the functions. Loopback, as the broker's."`
+		Provisioner string `default:"127.0.0.1:0" desc:"Address of the provisioner's consoles and metrics."`
+		Redis       string `default:"127.0.0.1:0" desc:"Address of the Redis that is started."`
 	}
 }
 
@@ -68,9 +74,14 @@ func (c *Config) program(name string) (string, error) {
 
 // check refuses settings that cannot work, before anything is started.
 func (c *Config) check() error {
+	for _, b := range c.emulation() {
+		if b != v1alpha1.BackendQEMU && b != v1alpha1.BackendRenode {
+			return errs.New(errs.Invalid, "WASMBED_EMULATION: %q is neither qemu nor renode", b)
+		}
+	}
 	for _, a := range []struct{ name, value string }{
 		{"DASHBOARD", c.Listen.Dashboard}, {"API", c.Listen.API}, {"HTTP", c.Listen.HTTP}, {"TLS", c.Listen.TLS},
-		{"KUBERNETES", c.Listen.Kubernetes}, {"BROKER", c.Listen.Broker}, {"FUNCTIONS", c.Listen.Functions}, {"REDIS", c.Listen.Redis},
+		{"KUBERNETES", c.Listen.Kubernetes}, {"BROKER", c.Listen.Broker}, {"FUNCTIONS", c.Listen.Functions}, {"PROVISIONER", c.Listen.Provisioner}, {"REDIS", c.Listen.Redis},
 	} {
 		if _, err := net.ResolveTCPAddr("tcp", a.value); err != nil {
 			return errs.New(errs.Invalid, "WASMBED_LISTEN_%s: %w", a.name, err)

@@ -1,44 +1,40 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
+	"crypto/subtle"
+	"net/url"
 
-	"wasmbed.io/wasmbed/broker/affinity"
-	"wasmbed.io/wasmbed/broker/ledger"
-	"wasmbed.io/wasmbed/broker/stream"
 	"wasmbed.io/wasmbed/webui"
 )
 
-const dashboardTokenFile = "dashboard-token"
+const (
+	dashboardTokenFile = "dashboard-token"
+	adminTokenFile     = "token"
+)
 
 func (p *platform) makeWebUI() (serveFunc, error) {
-	token, err := p.dashboardToken()
+	if _, err := p.dashboardToken(); err != nil {
+		return nil, err
+	}
+	h, err := webui.New(webui.Deps{API: &url.URL{Scheme: "http", Host: p.ends.API}, Link: p.linked, Log: p.log.With("of", partWebUI)})
 	if err != nil {
 		return nil, err
 	}
-	l := ledger.New(p.rdb, ledger.Options{})
-	h, err := webui.New(webui.Deps{
-		Ledger: l, Affinity: affinity.New(p.rdb, l.Keys(), affinity.Options{}), Token: token, Log: p.log.With("of", partWebUI),
-		Recents: func(ctx context.Context, from string, n int) ([]webui.Recent, string, error) {
-			events, next, err := stream.Recent(ctx, p.rdb, from, n, 0)
-			if err != nil {
-				return nil, from, err
-			}
-			out := make([]webui.Recent, len(events))
-			for i, e := range events {
-				out[i] = webui.Recent{Time: e.Accepted, Type: e.Event.Type(), Subject: e.Event.Subject()}
-			}
-			return out, next, nil
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return serveHTTP("status page", p.ends.Dashboard, h, functionsGrace)
+	return serveHTTP("dashboard", p.ends.Dashboard, h, functionsGrace)
 }
 
-// dashboardToken returns the token of the status page, made at the first start.
+// linked exchanges the printed link's token for the administrator's, which so never stands in an address.
+func (p *platform) linked(link string) (string, bool) {
+	want := p.state.read(dashboardTokenFile)
+	if want == "" || subtle.ConstantTimeCompare([]byte(link), []byte(want)) != 1 {
+		return "", false
+	}
+	token := p.state.read(adminTokenFile)
+	return token, token != ""
+}
+
+// dashboardToken returns the token of the link that logs in, made at the first start.
 func (p *platform) dashboardToken() (string, error) {
 	token := p.state.read(dashboardTokenFile)
 	if token == "" {
@@ -50,7 +46,7 @@ func (p *platform) dashboardToken() (string, error) {
 	return token, nil
 }
 
-// dashboardURL is the status page's address with its token.
+// dashboardURL is the dashboard's address, as a link that logs in.
 func (p *platform) dashboardURL() string {
 	return "http://" + p.ends.Dashboard + "/?token=" + p.state.read(dashboardTokenFile)
 }

@@ -16,7 +16,7 @@ import (
 const about = `the whole platform on this machine, from nothing
 
   standalone                     start everything
-  standalone --without A[,B…]    leave parts out: ` + "\n      " + `redis kubeapi broker source functions gateway api webui devices
+  standalone --without A[,B…]    leave parts out: ` + "\n      " + `redis kubeapi broker source functions gateway api webui provisioner devices
   standalone part NAME           run one part alone, of the platform in the same state folder`
 
 func main() {

@@ -30,6 +30,7 @@ import (
 	"wasmbed.io/wasmbed/config"
 	"wasmbed.io/wasmbed/functions"
 	"wasmbed.io/wasmbed/functions/api"
+	"wasmbed.io/wasmbed/functions/compile"
 	"wasmbed.io/wasmbed/functions/deploy/oci"
 	"wasmbed.io/wasmbed/gateway"
 	"wasmbed.io/wasmbed/internal/errs"
@@ -175,7 +176,7 @@ func (p *platform) makeFunctions() (serveFunc, error) {
 		}
 		table := functions.Table(functions.Deps{
 			Client: set, Ledger: l, Instances: affinity.New(p.rdb, l.Keys(), affinity.Options{}), Sink: event.NewSink(p.ends.sink(), nil),
-			Registry: oci.New(oci.Options{MaxSize: module.MaxSize}), TrustDomain: p.ends.TrustDomain, Now: time.Now, Log: log,
+			Registry: oci.New(oci.Options{MaxSize: module.MaxSize}), TrustDomain: p.ends.TrustDomain, Private: p.cfg.WebhookPrivate, Now: time.Now, Log: log,
 		})
 		mux.Handle("/"+name, functions.Handler(table[name], opts))
 	}
@@ -196,10 +197,15 @@ func (p *platform) makeAPI() (serveFunc, error) {
 		return nil, errs.New(errs.Invalid, "kubernetes client: %w", err)
 	}
 	l := ledger.New(p.rdb, ledger.Options{})
+	console, err := p.consoles()
+	if err != nil {
+		return nil, err
+	}
 	h := api.New(api.Deps{
+		Broker: brokerDoors{p.rdb}, Compiler: compile.New(compile.Deps{Cache: p.state.path("compile"), AssemblyScript: p.cfg.AssemblyScript, Log: p.log.With("of", compile.Name)}),
 		Client: set, Ledger: l, Affinity: affinity.New(p.rdb, l.Keys(), affinity.Options{}), Auth: api.NewKubernetesAuthority(kube, nil),
 		Events: event.NewSink(p.ends.sink(), nil), Recents: p.recents, Log: p.log.With("of", partAPI),
-		Health: map[string]func(context.Context) error{"broker": p.brokerHealth},
+		Health: p.health(console), Console: console, Boards: boardTable(),
 	})
 	return serveHTTP("REST API", p.ends.API, h, functionsGrace)
 }
@@ -357,6 +363,8 @@ func (p *platform) lonePart(ctx context.Context, part string, say func(map[strin
 			err = p.startKube(ctx)
 		case partDevices:
 			err = p.startBoards(ctx)
+		case partProvisioner:
+			err = p.startProvisioner(ctx, true)
 		}
 		if err == nil {
 			say(map[string]string{"kubernetes": p.ends.Kubernetes})
@@ -379,6 +387,7 @@ func (p *platform) overrides() (anyPort func()) {
 	}{
 		"TLS": {p.cfg.Listen.TLS, &p.ends.TLS}, "HTTP": {p.cfg.Listen.HTTP, &p.ends.HTTP}, "DASHBOARD": {p.cfg.Listen.Dashboard, &p.ends.Dashboard},
 		"API": {p.cfg.Listen.API, &p.ends.API}, "BROKER": {p.cfg.Listen.Broker, &p.ends.Broker}, "FUNCTIONS": {p.cfg.Listen.Functions, &p.ends.Functions},
+		"PROVISIONER": {p.cfg.Listen.Provisioner, &p.ends.Provisioner},
 	} {
 		if _, ok := os.LookupEnv(run.Prefix + "_LISTEN_" + name); !ok {
 			continue

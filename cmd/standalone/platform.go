@@ -38,9 +38,10 @@ type platform struct {
 	spawn *spawner
 	runs  *runners
 
-	begun time.Time
-	fresh bool                    // the state folder was empty
-	held  map[string]net.Listener // ports taken at the start, until their part listens itself
+	begun  time.Time
+	fresh  bool // the state folder was empty
+	heldMu sync.Mutex
+	held   map[string]net.Listener // ports taken at the start, until their part listens itself
 }
 
 // up starts everything but what c leaves out, says so on out, and runs until ctx ends.
@@ -92,6 +93,11 @@ func (p *platform) plan(c call) error {
 			}
 		}
 	}
+	if c.with(partProvisioner) && len(p.cfg.emulation()) > 0 {
+		if _, err := p.cfg.program("provisioner"); err != nil {
+			return err
+		}
+	}
 	p.fresh = !p.state.has(endpointsFile)
 	last := p.state.loadEndpoints()
 	var err error
@@ -112,9 +118,10 @@ func (p *platform) plan(c call) error {
 		{partGateway, "tls", "gateway (TLS)", "WASMBED_LISTEN_TLS", l.TLS, last.TLS, &p.ends.TLS},
 		{partKube, "kubeapi", "Kubernetes API", "WASMBED_LISTEN_KUBERNETES", l.Kubernetes, last.Kubernetes, &p.ends.Kubernetes},
 		{partBroker, "broker", "broker", "WASMBED_LISTEN_BROKER", l.Broker, last.Broker, &p.ends.Broker},
+		{partProvisioner, "provisioner", "provisioner", "WASMBED_LISTEN_PROVISIONER", l.Provisioner, last.Provisioner, &p.ends.Provisioner},
 		{partFunctions, "functions", "functions", "WASMBED_LISTEN_FUNCTIONS", l.Functions, last.Functions, &p.ends.Functions},
 	} {
-		if !c.with(a.part) {
+		if !c.with(a.part) || a.part == partProvisioner && len(p.cfg.emulation()) == 0 { // which may never start
 			if *a.chosen, err = reserve(a.what, a.variable, a.address, a.last); err != nil {
 				return err
 			}
@@ -128,6 +135,9 @@ func (p *platform) plan(c call) error {
 		*a.chosen = withPort(a.address, ln.Addr())
 	}
 	p.ends.Address = p.cfg.advertised(p.ends.TLS)
+	if _, err := p.provisionerToken(); err != nil { // before a part of its own can look for it
+		return err
+	}
 	return p.state.saveEndpoints(p.ends)
 }
 
@@ -146,6 +156,12 @@ func withPort(address string, bound net.Addr) string {
 
 // release gives a held port to its part, which listens on it next.
 func (p *platform) release(key string) {
+	p.heldMu.Lock()
+	defer p.heldMu.Unlock()
+	p.letGo(key)
+}
+
+func (p *platform) letGo(key string) {
 	if l := p.held[key]; l != nil {
 		l.Close()
 		delete(p.held, key)
@@ -153,23 +169,22 @@ func (p *platform) release(key string) {
 }
 
 func (p *platform) releaseAll() {
+	p.heldMu.Lock()
+	defer p.heldMu.Unlock()
 	for key := range p.held {
-		p.release(key)
+		p.letGo(key)
 	}
 }
 
 // start starts the parts: those that need nothing first and together, the others as what they need is there.
 func (p *platform) start(ctx context.Context, c call) error {
-	var held sync.Mutex // of p.held
 	begin := func(name string, keys []string, make func() (serveFunc, error)) error {
 		if !c.with(name) {
 			return nil
 		}
-		held.Lock()
 		for _, k := range keys {
 			p.release(k)
 		}
-		held.Unlock()
 		return p.runs.start(ctx, name, make)
 	}
 	var err error
@@ -202,9 +217,7 @@ func (p *platform) start(ctx context.Context, c call) error {
 	})
 	g.Go(func() error {
 		if c.with(partKube) {
-			held.Lock()
 			p.release("kubeapi")
-			held.Unlock()
 			if err := p.startKube(gctx); err != nil {
 				return err
 			}
@@ -228,7 +241,10 @@ func (p *platform) start(ctx context.Context, c call) error {
 			return err
 		}
 		p.reached("functions and source run")
-		return nil
+		if !c.with(partProvisioner) {
+			return nil
+		}
+		return p.startProvisioner(gctx, len(p.cfg.emulation()) > 0)
 	})
 	g.Go(func() error {
 		for _, ch := range []chan struct{}{redisUp, certs} {
@@ -264,7 +280,7 @@ func wait(ctx context.Context, ch <-chan struct{}) error {
 // down ends everything in the order of parts(): who makes work ends before who does it, and the stores last.
 func (p *platform) down() {
 	deadline := time.After(stopWithin)
-	for _, name := range []string{partDevices, partGateway, partSource} {
+	for _, name := range []string{partDevices, partProvisioner, partGateway, partSource} {
 		p.runs.stop(deadline, name)
 	}
 	p.runs.stop(deadline, partAPI, partWebUI)

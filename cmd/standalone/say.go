@@ -43,7 +43,7 @@ func (p *platform) await(ctx context.Context, c call, since time.Time) []string 
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Patience)
 	defer cancel()
 	for {
-		missing := p.missing(ctx, set, l, since, c.with(partDevices))
+		missing := p.missing(ctx, set, l, since, c)
 		if len(missing) == 0 || ctx.Err() != nil {
 			return missing
 		}
@@ -57,26 +57,34 @@ func (p *platform) await(ctx context.Context, c call, since time.Time) []string 
 
 // missing says what is not as it should be after a start. Before the gateway has its settings, devices that come
 // are told to ask again later.
-func (p *platform) missing(ctx context.Context, set *client.Set, l *ledger.Ledger, since time.Time, devices bool) []string {
+func (p *platform) missing(ctx context.Context, set *client.Set, l *ledger.Ledger, since time.Time, c call) []string {
 	var out []string
 	if _, err := l.Gateway(ctx, p.ends.Namespace, p.ends.Gateway); err != nil {
 		out = append(out, fmt.Sprintf("gateway %s has no settings yet: %v", p.ends.Gateway, err))
 	} else if _, err := l.Trust(ctx, p.ends.Namespace); err != nil {
 		out = append(out, fmt.Sprintf("gateway %s has no trust anchors yet: %v", p.ends.Gateway, err))
 	}
-	if !devices {
-		return out
+	var names []string
+	if c.with(partProvisioner) {
+		var wrong []string
+		names, wrong = p.emulated(ctx, set)
+		out = append(out, wrong...)
 	}
-	for _, b := range p.boards() {
-		v, err := l.Device(ctx, event.Device{Namespace: p.ends.Namespace, Name: b.name})
-		switch {
-		case err != nil:
-			out = append(out, fmt.Sprintf("device %s is not known yet: %v", b.name, err))
-		case !v.Online || v.ConnectedAt.Before(since):
-			out = append(out, fmt.Sprintf("device %s is not connected", b.name))
+	if c.with(partDevices) {
+		for _, b := range p.boards() {
+			names = append(names, b.name)
 		}
 	}
-	if !p.state.has(seededFile) || len(p.boards()) == 0 {
+	for _, name := range names {
+		v, err := l.Device(ctx, event.Device{Namespace: p.ends.Namespace, Name: name})
+		switch {
+		case err != nil:
+			out = append(out, fmt.Sprintf("device %s is not known yet: %v", name, err))
+		case !v.Online || v.ConnectedAt.Before(since):
+			out = append(out, fmt.Sprintf("device %s is not connected", name))
+		}
+	}
+	if !p.state.has(seededFile) || len(names) == 0 {
 		return out
 	}
 	a, err := set.Applications.Get(ctx, p.ends.Namespace, sampleName)
@@ -109,7 +117,7 @@ func (p *platform) say(out io.Writer, c call, missing []string, took time.Durati
 		is = "up, but not all of it is ready,"
 	}
 	fmt.Fprintf(w, "\nWasmbed is %s after %.1f s. State is in %s; Ctrl-C stops everything.\n\n", is, took.Seconds(), relative(p.state.dir))
-	line(partWebUI, "status page", p.dashboardURL())
+	line(partWebUI, "dashboard", p.dashboardURL())
 	line(partAPI, "REST API", "http://"+p.ends.API+"  (token: "+relative(p.state.path("token"))+")")
 	line(partKube, "Kubernetes API", "https://"+p.ends.Kubernetes+"  (kubeconfig: "+relative(p.ends.Kubeconfig)+")")
 	line(partGateway, "gateway", p.ends.Address+" for devices, http://"+p.ends.HTTP+" for health and metrics")
@@ -122,6 +130,9 @@ func (p *platform) say(out io.Writer, c call, missing []string, took time.Durati
 			names = append(names, b.name)
 		}
 		line(partDevices, "devices", strings.Join(names, ", "))
+	}
+	if names := strings.Fields(p.state.read(emulatedFile)); len(names) > 0 {
+		line(partProvisioner, "emulated", strings.Join(names, ", "))
 	}
 	fmt.Fprintf(w, "\nTry:\n")
 	kube, env := relative(p.ends.Kubeconfig), ""
@@ -137,6 +148,9 @@ func (p *platform) say(out io.Writer, c call, missing []string, took time.Durati
 		env + "bin/wasmbed telemetry -f",
 	} {
 		fmt.Fprintf(w, "  %s\n", cmd)
+	}
+	if lacking := p.lacking(); len(lacking) > 0 {
+		fmt.Fprintf(w, "\nLeft out:\n  %s\n", strings.Join(lacking, "\n  "))
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)

@@ -104,6 +104,11 @@ func (p *platform) setup(ctx context.Context, c call) error {
 	if err := p.gatewayObject(ctx, set, c); err != nil {
 		return err
 	}
+	if c.with(partProvisioner) {
+		if err := p.seedEmulated(ctx, set); err != nil {
+			return err
+		}
+	}
 	return p.seed(ctx, a)
 }
 

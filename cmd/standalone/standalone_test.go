@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -296,11 +297,23 @@ func doors(t *testing.T, r *running, ends endpoints) {
 		return resp.StatusCode, string(b)
 	}
 	st := &state{dir: r.dir}
-	if code, _ := get("http://"+ends.Dashboard+"/", ""); code != http.StatusUnauthorized {
-		t.Errorf("the status page without a token: %d", code)
+	if code, _ := get("http://"+ends.Dashboard+"/api/v1/status", st.read("token")); code != http.StatusUnauthorized {
+		t.Errorf("the dashboard without a session: %d", code)
 	}
-	if code, body := get("http://"+ends.Dashboard+"/", st.read(dashboardTokenFile)); code != http.StatusOK || !strings.Contains(body, "frdmk64f") {
-		t.Errorf("the status page: %d\n%s", code, body)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/?token=" + st.read(dashboardTokenFile), "/api/v1/namespaces/default/devices"} {
+		resp, err := (&http.Client{Jar: jar}).Get("http://" + ends.Dashboard + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if strings.HasPrefix(path, "/api") && (err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(b), "frdmk64f")) {
+			t.Errorf("the dashboard after the link: %d %v\n%s", resp.StatusCode, err, b)
+		}
 	}
 	if code, _ := get("http://"+ends.API+"/api/v1/status", ""); code != http.StatusUnauthorized {
 		t.Errorf("the API without a token: %d", code)

@@ -19,10 +19,12 @@ import (
 //	server, token   of the REST API, one line each; the CLI reads them
 //	dashboard-token of the status page
 //	redis-url       of Redis
+//	provisioner-token, provisioner.kubeconfig   of the provisioner alone
 //	trust.pem       what devices trust: the certificate of their authority
-//	kubeapi/ redis/ devices/ tls/   what the parts keep
+//	kubeapi/ redis/ devices/ boards/ tls/   what the parts keep
 //	log/            of the parts; log/NAME.old is of the time before
 //	seeded          the sample was deployed once and is not deployed again
+//	emulated        emulated devices that were made once and are not made again
 //	lock            held while standalone runs
 type state struct {
 	dir  string
@@ -102,16 +104,17 @@ func (s *state) has(name string) bool {
 
 // endpoints is where every part is.
 type endpoints struct {
-	Dashboard   string `json:"dashboard"`  // host:port, as the next three
-	API         string `json:"api"`        //
-	HTTP        string `json:"http"`       // the gateway's
-	TLS         string `json:"tls"`        // the gateway's
-	Kubernetes  string `json:"kubernetes"` // host:port
-	Kubeconfig  string `json:"kubeconfig"` // path
-	Broker      string `json:"broker"`     // host:port
-	Functions   string `json:"functions"`  // host:port
-	Redis       string `json:"redis"`      // URL with its password
-	Address     string `json:"address"`    // host:port that devices dial
+	Dashboard   string `json:"dashboard"`             // host:port, as the next three
+	API         string `json:"api"`                   //
+	HTTP        string `json:"http"`                  // the gateway's
+	TLS         string `json:"tls"`                   // the gateway's
+	Kubernetes  string `json:"kubernetes"`            // host:port
+	Kubeconfig  string `json:"kubeconfig"`            // path
+	Broker      string `json:"broker"`                // host:port
+	Functions   string `json:"functions"`             // host:port
+	Provisioner string `json:"provisioner,omitempty"` // host:port
+	Redis       string `json:"redis"`                 // URL with its password
+	Address     string `json:"address"`               // host:port that devices dial
 	Namespace   string `json:"namespace"`
 	Gateway     string `json:"gateway"` // Gateway object
 	TrustDomain string `json:"trustDomain"`

@@ -44,7 +44,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestEveryPartEndsInOrder(t *testing.T) {
-	if all := parts(); len(all) != 9 || all[0] != partDevices || all[len(all)-1] != partRedis {
+	if all := parts(); len(all) != 10 || all[0] != partDevices || all[len(all)-1] != partRedis {
 		t.Errorf("%v", all)
 	}
 }
@@ -54,7 +54,7 @@ func TestManual(t *testing.T) {
 	if code := run.Main("standalone", about, []string{"--help"}, &out, &Config{}, call{}.run); code != 0 {
 		t.Fatal(code)
 	}
-	for _, want := range []string{"WASMBED_DIR", "WASMBED_LISTEN_TLS", "WASMBED_LISTEN_DASHBOARD", "REDIS_URL", "--without", "part NAME"} {
+	for _, want := range []string{"WASMBED_DIR", "WASMBED_LISTEN_TLS", "WASMBED_LISTEN_DASHBOARD", "REDIS_URL", "EMULATION", "--without", "part NAME"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the manual does not have %s", want)
 		}

@@ -322,21 +322,22 @@ func (c *cli) pauseCmd(verb, short string) *cobra.Command {
 			if err := c.rest.do(cmd.Context(), http.MethodPost, c.ns("applications", args[0], verb), nil, nil, nil); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.out, "application %s: %sd\n", args[0], verb)
-			return nil
+			return c.became("application", args[0], verb+"d")
 		},
 	}
 }
 
 func (c *cli) approvalCmd(verb, short string) *cobra.Command {
 	return &cobra.Command{
-		Use: verb + " DEVICE…", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: c.complete("devices"),
+		Use: verb + " DEVICE…", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: c.completeMany("devices"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, d := range args {
 				if err := c.rest.do(cmd.Context(), http.MethodPost, c.ns("devices", d, verb), url.Values{}, nil, nil); err != nil {
 					return err
 				}
-				fmt.Fprintf(c.out, "device %s: %s\n", d, map[string]string{"approve": "approved", "reject": "rejected", "revoke": "revoked"}[verb])
+				if err := c.became("device", d, map[string]string{"approve": "approved", "reject": "rejected", "revoke": "revoked"}[verb]); err != nil {
+					return err
+				}
 			}
 			return nil
 		},

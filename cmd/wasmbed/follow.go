@@ -74,11 +74,11 @@ func (c *cli) stream(use, short, path string, perDevice bool, q func() url.Value
 				}
 			}
 			print := func(_ string, data []byte) error {
-				if c.output == "json" {
-					fmt.Fprintln(c.out, string(data))
-					return nil
+				var err error
+				if said := c.line(data, func() { err = line(data) }); said != nil {
+					return said
 				}
-				return line(data)
+				return err
 			}
 			if follow {
 				return c.rest.follow(cmd.Context(), p, q(), print)

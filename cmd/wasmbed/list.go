@@ -17,7 +17,11 @@ import (
 )
 
 func (c *cli) ns(kind string, more ...string) string {
-	return strings.Join(append([]string{"namespaces", c.namespace, kind}, more...), "/")
+	parts := []string{"namespaces", url.PathEscape(c.namespace), kind}
+	for _, m := range more {
+		parts = append(parts, url.PathEscape(m))
+	}
+	return strings.Join(parts, "/")
 }
 
 func (c *cli) statusCmd() *cobra.Command {
@@ -89,7 +93,13 @@ func (c *cli) resource(use, short string, aliases []string, one func(context.Con
 }
 
 func (c *cli) devicesCmd() *cobra.Command {
-	return c.resource("devices", "List devices, or show one", []string{"device", "dev"}, c.device, c.devices)
+	var f deviceFilter
+	cmd := c.resource("devices", "List devices, show one, or make boards and press their buttons", []string{"device"}, c.device,
+		func(ctx context.Context) error { return c.devicesWhere(ctx, f.query(), f.app) })
+	f.flags(c, cmd)
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error { return f.check(cmd, args) }
+	cmd.AddCommand(c.deviceVerbs()...)
+	return cmd
 }
 
 func deviceRows(w *tabwriter.Writer, wide bool, views []ledger.DeviceView) {
@@ -113,25 +123,15 @@ func deviceRows(w *tabwriter.Writer, wide bool, views []ledger.DeviceView) {
 	}
 }
 
-func (c *cli) devices(ctx context.Context) error {
-	views, err := all[ledger.DeviceView](ctx, c.rest, c.ns("devices"))
-	if err != nil {
-		return err
-	}
-	return c.show(views, func(w *tabwriter.Writer, wide bool) { deviceRows(w, wide, views) })
-}
-
 func (c *cli) device(ctx context.Context, name string) error {
-	var d struct {
-		Object v1alpha1.Device   `json:"object"`
-		View   ledger.DeviceView `json:"view"`
-	}
+	var d deviceAnswer
 	if err := c.rest.do(ctx, http.MethodGet, c.ns("devices", name), nil, nil, &d); err != nil {
 		return err
 	}
 	return c.show(d, func(w *tabwriter.Writer, wide bool) {
 		d.View.Device.Namespace, d.View.Device.Name = c.namespace, name
 		deviceRows(w, wide, []ledger.DeviceView{d.View})
+		boardRows(w, wide, &d.Object)
 		row(w)
 		row(w, "APPLICATION", "SET", "WANTED", "RUNNING", "STATE", "REASON", "RESTARTS", "TRAPS")
 		for _, a := range d.View.Apps {
@@ -148,7 +148,9 @@ func (c *cli) device(ctx context.Context, name string) error {
 }
 
 func (c *cli) appsCmd() *cobra.Command {
-	return c.resource("apps", "List applications, or show one", []string{"app", "applications", "application"}, c.app, c.apps)
+	cmd := c.resource("apps", "List applications, or show or remove one", []string{"app", "applications", "application"}, c.app, c.apps)
+	cmd.AddCommand(c.appVerbs()...)
+	return cmd
 }
 
 func appRows(w *tabwriter.Writer, wide bool, apps []v1alpha1.Application) {
@@ -203,7 +205,9 @@ func (c *cli) app(ctx context.Context, name string) error {
 }
 
 func (c *cli) gatewaysCmd() *cobra.Command {
-	return c.resource("gateways", "List gateways, or show one", []string{"gateway", "gw"}, c.gateway, c.gateways)
+	cmd := c.resource("gateways", "List gateways, or show, make, change or remove one", []string{"gateway", "gw"}, c.gateway, c.gateways)
+	cmd.AddCommand(c.gatewayVerbs()...)
+	return cmd
 }
 
 func gatewayRows(w *tabwriter.Writer, gws []v1alpha1.Gateway) {
@@ -244,31 +248,6 @@ func (c *cli) gateway(ctx context.Context, name string) error {
 	})
 }
 
-// complete offers names of the kind for the shell; what cannot be asked offers nothing.
-func (c *cli) complete(kind string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	path := map[string]string{"apps": "applications", "devices": "devices", "gateways": "gateways"}[kind]
-	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 || c.connect() != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		items, err := all[json.RawMessage](cmd.Context(), c.rest, c.ns(path))
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var names []string
-		for _, i := range items {
-			var n struct {
-				Metadata struct{ Name string }
-				Device   struct{ Name string }
-			}
-			if json.Unmarshal(i, &n) == nil {
-				names = append(names, n.Metadata.Name+n.Device.Name)
-			}
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
-}
-
 // watchFeed prints the moves of devices and applications as the ledger's feed has them.
 func (c *cli) watchFeed(ctx context.Context, kind, name string) error {
 	return c.rest.follow(ctx, c.ns("watch"), url.Values{}, func(_ string, data []byte) error {
@@ -282,15 +261,6 @@ func (c *cli) watchFeed(ctx context.Context, kind, name string) error {
 		if kind == "apps" && e.App == "" || kind == "gateways" && e.Kind != "connected" && e.Kind != "disconnected" {
 			return nil
 		}
-		if c.output == "json" {
-			fmt.Fprintln(c.out, string(data))
-			return nil
-		}
-		move := e.To
-		if e.From != "" && e.To != "" {
-			move = e.From + " → " + e.To
-		}
-		row(c.out, clock(e.Time), e.Device.Name, e.Kind, e.App, move, e.State, strings.TrimSpace(e.Reason+" "+e.Message))
-		return nil
+		return c.line(data, func() { c.moveRow(&e) })
 	})
 }

@@ -6,10 +6,19 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"wasmbed.io/wasmbed/internal/errs"
 )
+
+// exitCode is that of the error; a command that there is not is wrong input.
+func exitCode(err error) int {
+	if strings.HasPrefix(err.Error(), "unknown command ") {
+		return errs.ExitCode(errs.New(errs.Invalid, "%v", err))
+	}
+	return max(1, errs.ExitCode(err))
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -19,6 +28,6 @@ func main() {
 			os.Exit(130)
 		}
 		fmt.Fprintln(os.Stderr, "wasmbed: "+err.Error())
-		os.Exit(max(1, errs.ExitCode(err)))
+		os.Exit(exitCode(err))
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,20 +23,45 @@ type restClient struct {
 	base  *url.URL
 	token string
 	hc    *http.Client
+	login string // how to get another token
 }
 
 // maxAnswer bounds what is read of one answer or one streamed event, bytes.
 const maxAnswer = 64 << 20
 
 func newREST(server, token string) (*restClient, error) {
-	u, err := url.Parse(server)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, errs.New(errs.Invalid, "%q is not the URL of a server", server).WithMend("like http://127.0.0.1:3001")
-	}
-	if host := u.Hostname(); u.Scheme == "http" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		return nil, errs.New(errs.Invalid, "a token is not sent in the clear to %s", host).WithMend("use https")
+	u, err := parseServer(server)
+	if err != nil {
+		return nil, err
 	}
 	return &restClient{base: u, token: token, hc: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
+}
+
+// parseServer checks the URL of a server. Errors: Invalid.
+func parseServer(server string) (*url.URL, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, errs.New(errs.Invalid, "%q is not the URL of a server", server).WithMend("like http://127.0.0.1:3001")
+	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return nil, errs.New(errs.Invalid, "a token is not sent in the clear to %s", u.Hostname()).WithMend("use https")
+	}
+	return u, nil
+}
+
+// trust takes these PEM certificates for the server's, instead of the system's; empty changes nothing.
+func (c *restClient) trust(ca string) error {
+	if ca == "" {
+		return nil
+	}
+	pool, err := certificates([]byte(ca))
+	if err != nil {
+		return errs.New(errs.Invalid, "the server's CA: %w", err).WithMend("--ca FILE has PEM certificates")
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	c.hc.Transport = t
+	return nil
 }
 
 func (c *restClient) send(ctx context.Context, method, path string, q url.Values, body any, accept string) (*http.Response, error) {
@@ -56,16 +83,44 @@ func (c *restClient) send(ctx context.Context, method, path string, q url.Values
 	req.Header.Set("Accept", accept)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+		if t, ok := body.(interface{ contentType() string }); ok {
+			req.Header.Set("Content-Type", t.contentType())
+		}
 	}
 	resp, err := c.hc.Do(req)
 	if err != nil {
-		return nil, errs.New(errs.Unavailable, "%s does not answer: %w", c.base.Host, err).WithMend("is the platform running? make run")
+		return nil, c.away(err)
 	}
 	if resp.StatusCode >= 300 {
 		defer resp.Body.Close()
-		return nil, problem(resp)
+		return nil, c.problem(resp)
 	}
 	return resp, nil
+}
+
+// away says why a server was not reached.
+func (c *restClient) away(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return errs.New(errs.Deadline, "%s did not answer in time", c.base.Host)
+	case errors.As(err, &unknown):
+		return errs.New(errs.Unavailable, "%s: %w", c.base.Host, err).WithMend("--ca FILE names the certificates that its own is signed by")
+	case errors.As(err, &host):
+		return errs.New(errs.Unavailable, "%s: %w", c.base.Host, err).WithMend("use the name that its certificate has")
+	}
+	return errs.New(errs.Unavailable, "%s does not answer: %w", c.base.Host, err).WithMend("is the platform running? make run")
+}
+
+// problem is the error of an answer that is none.
+func (c *restClient) problem(resp *http.Response) error {
+	err := problem(resp)
+	var e *errs.Error
+	if c.login != "" && errors.As(err, &e) && e.Code == errs.Unauthenticated {
+		return e.WithMend("%s", c.login)
+	}
+	return err
 }
 
 func problem(resp *http.Response) error {
@@ -99,8 +154,14 @@ func (c *restClient) do(ctx context.Context, method, path string, q url.Values, 
 
 // all reads every page of a list.
 func all[T any](ctx context.Context, c *restClient, path string) ([]T, error) {
-	var out []T
+	return allOf[T](ctx, c, path, nil)
+}
+
+// allOf reads every page of a list that is narrowed by where.
+func allOf[T any](ctx context.Context, c *restClient, path string, where url.Values) ([]T, error) {
+	out := []T{}
 	q := url.Values{"limit": {"500"}}
+	maps.Copy(q, where)
 	for {
 		var p struct {
 			Items []T    `json:"items"`
@@ -110,7 +171,7 @@ func all[T any](ctx context.Context, c *restClient, path string) ([]T, error) {
 			return nil, err
 		}
 		out = append(out, p.Items...)
-		if p.Next == "" || len(p.Items) == 0 {
+		if p.Next == "" || p.Next == q.Get("after") { // a page of a filtered list may be empty, and not the last
 			return out, nil
 		}
 		q.Set("after", p.Next)

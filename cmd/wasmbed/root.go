@@ -1,13 +1,14 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/tools/clientcmd"
+	"github.com/spf13/pflag"
 
 	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/internal/run"
@@ -18,7 +19,10 @@ type cli struct {
 	out, err         io.Writer
 	server, token    string
 	namespace, state string
+	context, caFile  string
 	output           string
+	flags            *pflag.FlagSet // the global ones
+	place            *place         // which server is spoken to, once connected
 	rest             *restClient
 }
 
@@ -29,9 +33,7 @@ func newRoot(out, errw io.Writer) *cobra.Command {
 		Short: "Deploy, run, watch and roll back WebAssembly on microcontrollers",
 		Long: `Deploy, run, watch and roll back WebAssembly on microcontrollers.
 
-The server and the token come from --server and --token, else WASMBED_SERVER and WASMBED_TOKEN, else the
-files that "make run" leaves in its state folder (.wasmbed, or WASMBED_DIR). Without a token the bearer
-token of the current kubeconfig is used.
+` + whereHelp + `
 
 Exit codes: 0 done, 1 failed, 2 wrong input, 4 not allowed, 5 not found, 6 conflict, 7 try later, 8 too slow.`,
 		SilenceUsage: true, SilenceErrors: true, Version: run.Version,
@@ -40,21 +42,32 @@ Exit codes: 0 done, 1 failed, 2 wrong input, 4 not allowed, 5 not found, 6 confl
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl wasmbed"}
 	}
 	f := root.PersistentFlags()
-	f.StringVar(&c.server, "server", os.Getenv("WASMBED_SERVER"), "URL of the REST API")
-	f.StringVar(&c.token, "token", os.Getenv("WASMBED_TOKEN"), "bearer token")
-	f.StringVarP(&c.namespace, "namespace", "n", envOr("WASMBED_NAMESPACE", "default"), "namespace")
-	f.StringVar(&c.state, "state", envOr("WASMBED_DIR", ".wasmbed"), "state folder of a standalone platform")
+	c.flags = f
+	f.StringVar(&c.server, "server", "", "URL of the REST API (or WASMBED_SERVER)")
+	f.StringVar(&c.token, "token", "", "bearer token (or WASMBED_TOKEN)")
+	f.StringVar(&c.context, "context", "", "speak to this server that wasmbed login knows (or WASMBED_CONTEXT)")
+	f.StringVar(&c.caFile, "ca", "", "file with the certificates that the server's is signed by (default: the context's, or the system's)")
+	f.StringVarP(&c.namespace, "namespace", "n", "", "namespace (or WASMBED_NAMESPACE; default: the context's, or default)")
+	f.StringVar(&c.state, "state", ".wasmbed", "state folder of a standalone platform (or WASMBED_DIR)")
+	_ = root.RegisterFlagCompletionFunc("context", c.completeContexts) // the flag is there
 	f.StringVarP(&c.output, "output", "o", "table", "table, wide, json or yaml")
+	asJSON := f.Bool("json", false, "the same as -o json")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Name() == "help" || strings.HasPrefix(cmd.Name(), "__complete") || cmd.HasParent() && cmd.Parent().Name() == "completion" {
 			return nil
+		}
+		if *asJSON {
+			c.output = "json"
 		}
 		switch c.output {
 		case "table", "wide", "json", "yaml":
 		default:
 			return errs.New(errs.Invalid, "-o %s: it is one of table, wide, json, yaml", c.output)
 		}
-		return c.connect()
+		if _, ok := cmd.Annotations[offlineMark]; ok {
+			return nil
+		}
+		return c.connect(cmd.Context())
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errs.New(errs.Invalid, "%v", err) })
 	root.SetOut(out)
@@ -62,39 +75,37 @@ Exit codes: 0 done, 1 failed, 2 wrong input, 4 not allowed, 5 not found, 6 confl
 	root.AddCommand(c.statusCmd(), c.devicesCmd(), c.appsCmd(), c.gatewaysCmd(), c.deployCmd(), c.rollbackCmd(),
 		c.pauseCmd("pause", "Stop sending an application's rollout to further devices"), c.pauseCmd("resume", "Go on with a paused rollout"),
 		c.approvalCmd("approve", "Admit a device"), c.approvalCmd("reject", "Refuse a device"), c.approvalCmd("revoke", "End a device's identity at once"),
-		c.explainCmd(), c.telemetryCmd(), c.logsCmd(), c.eventsCmd())
+		c.explainCmd(), c.telemetryCmd(), c.logsCmd(), c.eventsCmd(), c.boardsCmd(), c.consoleCmd(),
+		c.webhooksCmd(), c.webhookCmd(), c.hooksCmd(), c.hookCmd(), c.postEventCmd(), c.invokeCmd(), c.messageCmd(), c.rebootCmd(), c.compileCmd(), c.templatesCmd(), c.devCmd(),
+		c.bridgeCmd(), c.provisionCmd(), c.inspectCmd(),
+		c.loginCmd(), c.logoutCmd(), c.contextCmd(), c.whoamiCmd(), c.overviewCmd(), c.alertsCmd(), c.watchCmd(),
+		c.pairingCmd(), c.enrollmentsCmd(), c.queuesCmd(), c.deadLettersCmd(), c.timelineCmd(), c.commandsCmd(),
+		c.holdCmd("hold", "Send devices nothing new", "on hold"), c.holdCmd("release", "End a hold", "released"), c.labelCmd(),
+		c.revisionsCmd(), c.modulesCmd(), c.languagesCmd(), docsCmd())
+	group(root)
+	strict(root)
 	return root
 }
 
-func envOr(name, other string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return other
-}
+// offline marks a command that needs no server.
+func offline() map[string]string { return map[string]string{offlineMark: ""} }
 
-// connect finds the server and the token.
-func (c *cli) connect() error {
-	if c.server == "" {
-		c.server = readLine(filepath.Join(c.state, "server"))
+const offlineMark = "wasmbed.io/offline"
+
+// connect finds the server and the token, and makes ready to speak to it.
+func (c *cli) connect(ctx context.Context) error {
+	p, err := c.resolve(ctx)
+	if err != nil {
+		return err
 	}
-	if c.server == "" {
-		return errs.New(errs.Invalid, "no server: %s holds none", c.state).WithMend("start one with make run, or give --server URL or WASMBED_SERVER")
+	c.place, c.server, c.token, c.namespace = p, p.Server, p.Token, p.Namespace
+	if c.rest, err = newREST(p.Server, p.Token); err != nil {
+		return err
 	}
-	if c.token == "" {
-		c.token = readLine(filepath.Join(c.state, "token"))
+	if p.Name != "" && p.tokenFrom == "context "+p.Name {
+		c.rest.login = "wasmbed login --name " + p.Name
 	}
-	if c.token == "" {
-		if cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig(); err == nil {
-			c.token = cfg.BearerToken
-		}
-	}
-	if c.token == "" {
-		return errs.New(errs.Unauthenticated, "no token").WithMend("give --token or WASMBED_TOKEN; kubectl create token NAME makes one")
-	}
-	var err error
-	c.rest, err = newREST(c.server, c.token)
-	return err
+	return c.rest.trust(p.CA)
 }
 
 func readLine(path string) string {

@@ -36,6 +36,32 @@ func (c *cli) show(v any, table func(w *tabwriter.Writer, wide bool)) error {
 	return nil
 }
 
+// line prints one item of a stream: a line of JSON, a document of YAML, or what print writes.
+func (c *cli) line(item json.RawMessage, print func()) error {
+	switch c.output {
+	case "json":
+		fmt.Fprintln(c.out, string(item))
+	case "yaml":
+		b, err := yaml.JSONToYAML(item)
+		if err != nil {
+			return errs.New(errs.Internal, "%w", err)
+		}
+		fmt.Fprintf(c.out, "---\n%s", b)
+	default:
+		print()
+	}
+	return nil
+}
+
+// became says what became of something: a sentence, or one object a line for programs.
+func (c *cli) became(kind, name, what string) error {
+	b, err := json.Marshal(map[string]string{"kind": kind, "name": name, "is": what})
+	if err != nil {
+		return errs.New(errs.Internal, "%w", err)
+	}
+	return c.line(b, func() { fmt.Fprintf(c.out, "%s %s: %s\n", kind, strings.Map(printable, name), what) })
+}
+
 func row(w io.Writer, cells ...any) {
 	for i, cell := range cells {
 		if i > 0 {

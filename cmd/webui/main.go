@@ -1,4 +1,4 @@
-// Command webui serves the status page.
+// Command webui serves the dashboard.
 package main
 
 import (
@@ -10,6 +10,6 @@ import (
 )
 
 func main() {
-	os.Exit(run.Main("webui", "serves the status page", os.Args[1:], os.Stdout, &Config{},
+	os.Exit(run.Main("webui", "serves the dashboard", os.Args[1:], os.Stdout, &Config{},
 		func(ctx context.Context, cfg *Config, log *slog.Logger) error { return serve(ctx, cfg, log) }))
 }

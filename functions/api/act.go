@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -157,7 +158,7 @@ func (a *API) rollback(w http.ResponseWriter, r *request) error {
 		return errs.New(errs.Internal, "make an id: %w", err)
 	}
 	e, err := event.New(event.RollbackRequested, "/wasmbed/functions/api", r.namespace+"/"+r.name, hex.EncodeToString(id),
-		event.RollbackRequest{Namespace: r.namespace, Application: r.name, To: body.To, Reason: body.Reason, By: r.user.Name})
+		event.RollbackRequest{Namespace: r.namespace, Application: r.name, To: body.To, Reason: body.Reason, By: r.user.Name}, event.In(r.namespace))
 	if err != nil {
 		return err
 	}
@@ -169,9 +170,33 @@ func (a *API) rollback(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusAccepted, map[string]string{"event": e.ID()})
 }
 
-// audit leaves a trace of a mutation in the log. It comes after the effect: what is in it happened.
+// audit leaves a trace of a mutation: in the log, and as an event for whoever keeps such. It comes after the effect: what
+// is in it happened. An event that the broker does not take is in the log all the same.
 func (a *API) audit(r *request, what, value string) {
 	a.Log.Info("audit", "user", r.user.Name, "what", what, "value", value, "path", r.URL.Path)
+	subject := r.namespace
+	if r.name != "" {
+		subject += "/" + r.name
+	}
+	if subject == "" {
+		subject = "-"
+	}
+	opts := []event.Option{event.At(a.Now())}
+	if r.namespace != "" {
+		opts = append(opts, event.In(r.namespace))
+	}
+	e, err := event.New(event.AuditRecorded, "/wasmbed/functions/api", subject, "", event.Audit{
+		User: r.user.Name, Groups: r.user.Groups, Method: r.Method, Path: r.URL.Path, Namespace: r.namespace, Name: r.name, What: what, Value: value,
+		Address: r.RemoteAddr, Time: a.Now().UTC(),
+	}, opts...)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), auditPatience)
+		defer cancel()
+		err = a.Events.Post(ctx, e)
+	}
+	if err != nil {
+		a.Log.Warn("the audit event was not taken", "user", r.user.Name, "what", what, "path", r.URL.Path, "err", err)
+	}
 }
 
 // decode reads a JSON body strictly: an unknown field is an error, because a misspelt one would be lost
@@ -181,7 +206,7 @@ func decode(r *request, into any) error {
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		if errors.Is(err, io.EOF) {
-			return io.EOF
+			return errs.New(errs.Invalid, "the body is empty; it is a JSON object: %w", io.EOF)
 		}
 		var tooBig *http.MaxBytesError
 		if errors.As(err, &tooBig) {

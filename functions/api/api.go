@@ -7,12 +7,16 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/julienschmidt/httprouter"
 
 	"wasmbed.io/wasmbed/api/client"
+	"wasmbed.io/wasmbed/api/source"
 	"wasmbed.io/wasmbed/broker/affinity"
 	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/internal/errs"
@@ -44,6 +48,10 @@ type Deps struct {
 	Recents  Recents
 	Now      func() time.Time
 	Log      *slog.Logger
+	Console  Console         // of emulated boards; nil: there is no provisioner
+	Boards   []Board         // the table of boards
+	Compiler source.Compiler // nil: nothing is compiled here
+	Broker   Broker          // nil: the broker in use has no such doors
 	// Health answers for parts that the API does not use itself; by name, nil is healthy.
 	Health map[string]func(context.Context) error
 }
@@ -51,7 +59,18 @@ type Deps struct {
 // API serves the routes.
 type API struct {
 	Deps
-	handler http.Handler
+	handler  http.Handler
+	consoles chan struct{} // those that are followed
+	started  time.Time
+
+	lives    atomic.Int64 // WebSockets
+	rates    rates
+	door     hookDoor
+	index    *index
+	contract func() ([]byte, error) // of OpenAPI
+
+	overviewMu sync.Mutex
+	overviews  map[string]*overviewAnswer // by namespace
 }
 
 // New makes the API. Now and Log have defaults.
@@ -62,7 +81,9 @@ func New(d Deps) *API {
 	if d.Log == nil {
 		d.Log = slog.Default()
 	}
-	a := &API{Deps: d}
+	a := &API{Deps: d, consoles: make(chan struct{}, maxConsoles), started: d.Now(), overviews: map[string]*overviewAnswer{}}
+	a.index = newIndex(d.Ledger, d.Now, d.Log)
+	a.contract = a.makeContract()
 	r := httprouter.New()
 	r.HandleMethodNotAllowed = true
 	r.NotFound = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -94,12 +115,20 @@ const (
 	maxCursor    = 16 << 10        // bytes of a cursor
 	watchBlock   = 5 * time.Second // one wait for news; a comment keeps the stream alive after it
 	authCacheFor = 10 * time.Second
-	maxAuthCache = 4096
+
+	// What one user may ask: so many requests a second, and so many at once after a while of few. Streams count once.
+	ratePerSecond = 200
+	rateBurst     = 400
+	maxRates      = 10_000 // users remembered
+	auditPatience = 2 * time.Second
+	maxIdempotent = 128       // bytes of an Idempotency-Key
+	replayMost    = 256 << 10 // bytes of an answer that is kept for a repeated request
+	maxAuthCache  = 4096
 )
 
 type route struct {
 	method, path   string
-	verb, resource string // what Kubernetes RBAC is asked; resource may have a subresource
+	verb, resource string // what Kubernetes RBAC is asked; resource may have a subresource. None: every known user may
 	handle         func(w http.ResponseWriter, r *request) error
 }
 
@@ -112,15 +141,23 @@ type request struct {
 
 func (a *API) routes() []route {
 	const ns = "/api/v1/namespaces/:namespace"
-	return []route{
+	return slices.Concat(a.webhookRoutes(), a.hookRoutes(), a.commandRoutes(), a.compileRoutes(), a.overviewRoutes(), a.deviceRoutes(), a.letterRoutes(), a.liveRoutes(), a.specRoutes(), a.objectRoutes(), []route{
 		{"GET", "/api/v1/status", "list", "gateways", a.status},
 		{"GET", "/api/v1/events", "list", "events.wasmbed", a.events},
+		{"GET", "/api/v1/boards", "", "", a.listBoards},
 
 		{"GET", ns + "/devices", "list", "devices", a.listDevices},
 		{"GET", ns + "/devices/:name", "get", "devices", a.getDevice},
 		{"GET", ns + "/devices/:name/explain", "get", "devices", a.explainDevice},
 		{"GET", ns + "/devices/:name/telemetry", "get", "devices/telemetry", a.telemetry},
 		{"GET", ns + "/devices/:name/logs", "get", "devices/logs", a.logs},
+		{"GET", ns + "/devices/:name/console", "get", "devices/console", a.console},
+		{"POST", ns + "/devices", "create", "devices", a.createDevice},
+		{"DELETE", ns + "/devices/:name", "delete", "devices", a.deleteDevice},
+		{"POST", ns + "/devices/:name/start", "update", "devices/power", a.startBoard},
+		{"POST", ns + "/devices/:name/stop", "update", "devices/power", a.stopBoard},
+		{"POST", ns + "/devices/:name/reset", "update", "devices/power", a.resetBoard},
+		{"POST", ns + "/devices/:name/power-cut", "update", "devices/power", a.cutPower},
 		{"POST", ns + "/devices/:name/approve", "update", "devices/approval", a.approve},
 		{"POST", ns + "/devices/:name/reject", "update", "devices/approval", a.reject},
 		{"POST", ns + "/devices/:name/revoke", "update", "devices/approval", a.revoke},
@@ -142,16 +179,25 @@ func (a *API) routes() []route {
 		{"GET", ns + "/telemetry", "list", "devices/telemetry", a.telemetryOfAll},
 		{"GET", ns + "/logs", "list", "devices/logs", a.logsOfAll},
 		{"GET", ns + "/watch", "list", "devices", a.watch},
-	}
+	})
 }
 
 func (a *API) guard(rt route) httprouter.Handle {
 	return func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
 		req := &request{Request: r, namespace: p.ByName("namespace"), name: p.ByName("name")}
+		if rt.verb == ownLock {
+			if err := rt.handle(w, req); err != nil {
+				writeProblem(w, r, err)
+			}
+			return
+		}
 		user, err := a.admit(r, rt, req.namespace, req.name)
 		if err == nil {
 			req.user = user
-			err = rt.handle(w, req)
+			err = a.rates.allow(user, a.Now())
+		}
+		if err == nil {
+			err = a.once(w, req, rt.handle)
 		}
 		if err != nil {
 			if errs.CodeOf(err) == errs.Internal {
@@ -184,7 +230,9 @@ func (a *API) status(w http.ResponseWriter, r *request) error {
 		}
 	}
 	gateways, err := a.Affinity.Instances(ctx)
-	ans.Gateways = gateways
+	if ans.Gateways = gateways; gateways == nil {
+		ans.Gateways = []affinity.Instance{}
+	}
 	note("redis", err)
 	if err == nil && len(gateways) == 0 {
 		err = errs.New(errs.Unavailable, "no gateway is up")

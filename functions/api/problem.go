@@ -14,7 +14,7 @@ type Problem struct {
 	Title    string `json:"title"`
 	Status   int    `json:"status"`
 	Detail   string `json:"detail"`
-	Instance string `json:"instance"`
+	Instance string `json:"instance,omitempty"`
 	Code     string `json:"code"`
 	Mend     string `json:"mend,omitempty"`
 }
@@ -31,9 +31,17 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	writeProblemStatus(w, r, status, err)
 }
 
-func writeProblemStatus(w http.ResponseWriter, r *http.Request, status int, err error) {
-	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Instance: r.URL.Path, Code: string(errs.CodeOf(err))}
-	p.Detail = err.Error()
+// problemOf describes an error without a request.
+func problemOf(err error) Problem {
+	status := errs.HTTPStatus(err)
+	if status == http.StatusOK {
+		status = http.StatusConflict
+	}
+	return describe(status, err)
+}
+
+func describe(status int, err error) Problem {
+	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: string(errs.CodeOf(err)), Detail: err.Error()}
 	var e *errs.Error
 	if errors.As(err, &e) {
 		p.Mend = e.Mend
@@ -44,6 +52,12 @@ func writeProblemStatus(w http.ResponseWriter, r *http.Request, status int, err 
 	if p.Code == string(errs.Internal) {
 		p.Detail = "the server failed on this request; its log has the cause"
 	}
+	return p
+}
+
+func writeProblemStatus(w http.ResponseWriter, r *http.Request, status int, err error) {
+	p := describe(status, err)
+	p.Instance = r.URL.Path
 	switch status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="wasmbed"`)

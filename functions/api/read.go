@@ -48,7 +48,17 @@ func (a *API) listDevices(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	items, next, err := a.Ledger.Devices(r.Context(), r.namespace, after, n)
+	f, err := filterOf(r)
+	if err != nil {
+		return err
+	}
+	var items []ledger.DeviceView
+	var next string
+	if f != nil {
+		items, next, err = a.filtered(r.Context(), r.namespace, after, n, f)
+	} else {
+		items, next, err = a.Ledger.Devices(r.Context(), r.namespace, after, n)
+	}
 	if err != nil {
 		return err
 	}
@@ -73,6 +83,7 @@ func (a *API) getDevice(w http.ResponseWriter, r *request) error {
 	if err != nil && !errs.Is(err, errs.NotFound) {
 		return err
 	}
+	setETag(w, d.ResourceVersion)
 	return writeJSON(w, http.StatusOK, deviceAnswer{d, v})
 }
 
@@ -95,6 +106,7 @@ func (a *API) getApplication(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	setETag(w, app.ResourceVersion)
 	return writeJSON(w, http.StatusOK, applicationAnswer{app, &counts})
 }
 

@@ -33,7 +33,7 @@ const (
 
 // Types are the events that it takes.
 func Types() []string {
-	return []string{event.RefAdd, event.RefUpdate, event.RefDelete, event.TimerDue, event.ModuleMissed, event.LedgerLost, event.RollbackDecided}
+	return []string{event.RefAdd, event.RefUpdate, event.RefDelete, event.TimerDue, event.ModuleMissed, event.LedgerLost, event.RollbackDecided, event.DeployRequested}
 }
 
 // Kinds of timers.
@@ -116,6 +116,8 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 			return nil, err
 		}
 		return nil, f.application(ctx, e, ledger.App{Namespace: r.Namespace, Name: r.Application}, onChange)
+	case event.DeployRequested:
+		return f.requested(ctx, e)
 	case event.TimerDue:
 		return nil, f.timer(ctx, e)
 	case event.ModuleMissed:

@@ -14,6 +14,10 @@ const (
 	commandEffect = 2 * time.Minute
 	// maxSent bounds the commands remembered, which is all that one comparison can produce.
 	maxSent = 64
+	// maxCalls bounds the commands that were told and have no answer; further ones wait in the ledger.
+	maxCalls = 16
+	// messageQuiet is how long after a message no error means that the device took it.
+	messageQuiet = time.Second
 	// enrollPause is how long after an enroll that has no answer yet the next one is not taken.
 	enrollPause = 500 * time.Millisecond
 	// maxEnrolls is how often one session may ask for enrollment.

@@ -70,6 +70,10 @@ const (
 	Reported
 	Trapped
 	Completed
+	// Answered and Messaged: post Data (*event.CommandAnswer, *event.AppMessage), then call Durable with ID, when it is
+	// not 0.
+	Answered
+	Messaged
 	// Telemetry and Logs: pass on Seq and Records, which alias the frame's body; then call Durable with ID.
 	Telemetry
 	Logs
@@ -78,6 +82,8 @@ const (
 	Chunk
 	// Compare: compare desired with Apps and call Commands.
 	Compare
+	// Take: read the device's open commands and call Tell.
+	Take
 )
 
 // Action is one thing to do. Which fields are set depends on Kind.
@@ -106,6 +112,7 @@ const (
 	FlowResult
 	FlowTelemetry
 	FlowLogs
+	FlowMessage
 	flows
 )
 

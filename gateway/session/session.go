@@ -62,7 +62,9 @@ type Session struct {
 	compared  bool   // a comparison was made
 	desired   uint64 // version of the last comparison
 	sent      []sentCommand
-	enrolling *enrolling // first contact or renewal; nil otherwise
+	calls     []call                       // told, not answered
+	answers   [][protocol.CommandSize]byte // the last that were answered
+	enrolling *enrolling                   // first contact or renewal; nil otherwise
 }
 
 // hello is what a device said of itself.
@@ -165,16 +167,24 @@ func (s *Session) take(now time.Time, t protocol.Type, id uint64, body []byte, o
 	case *protocol.Trap:
 		return s.trap(now, m, out)
 	case *protocol.CommandResult:
+		if c := s.call(m.Command); c != nil && m.Status != protocol.CommandAccepted {
+			return s.answered(now, c, m.ID, m.Status, m.Reason, m.Text, nil, out)
+		}
 		return s.commandResult(now, m, out)
+	case *protocol.InvokeResult:
+		return s.invokeResult(now, m, out)
+	case *protocol.MessageUp:
+		return s.messageUp(now, m, out)
 	case *protocol.Goodbye:
 		s.phase = phaseClosed
 		out.End = End{Reason: EndClosed}
 		return nil
 	case *protocol.Error:
 		s.deviceRefused(now, m)
+		s.callRefused(now, m, out)
 		return nil
 	}
-	return errNotSpoken // invoke and messages, which this gateway does not offer
+	return errNotSpoken
 }
 
 // refuse answers a frame with an error, and with goodbye when SPEC §15 says so or there were too many.
@@ -320,6 +330,7 @@ func (s *Session) Claimed(now time.Time, epoch uint64, era string, out *Output) 
 		}, out)
 	}
 	s.announce(now, !first, out)
+	out.Actions = append(out.Actions, Action{Kind: Take})
 	if h := s.held; h != nil {
 		s.held = nil
 		s.flight[FlowReport]--
@@ -407,6 +418,7 @@ func (s *Session) Tick(now time.Time, out *Output) {
 	if e := s.enrolling; e != nil && e.asked != 0 && n-e.asked > int64(verdictPatience) {
 		s.verdictLate(out)
 	}
+	s.tickCalls(now, out)
 	for i := range s.sent {
 		if c := &s.sent[i]; !c.answered && n-c.at > int64(commandAnswer) {
 			out.Actions = append(out.Actions, Action{Kind: Compare})

@@ -75,7 +75,7 @@ func scenarios(t testing.TB) (out []scenario) {
 	return out
 }
 
-var testFeatures = protocol.FeatureTelemetry | protocol.FeatureLogs | protocol.FeatureRenew
+var testFeatures = protocol.FeatureTelemetry | protocol.FeatureLogs | protocol.FeatureRenew | protocol.FeatureInvoke | protocol.FeatureMessages
 
 // enrolls reports whether the scenario's welcome enrolls, and which era and epoch it gives.
 func (s scenario) welcome(t testing.TB) *protocol.Welcome {

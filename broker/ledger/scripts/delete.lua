@@ -17,5 +17,5 @@ if D.known then call('HINCRBY', P .. 'ns', D.ns, -1) end
 if call('EXISTS', P .. 'n:' .. D.ns, P .. 'as:' .. D.ns) == 0 then call('HDEL', P .. 'ns', D.ns) end
 D.bump, D.wake = false, true
 answer(D)
-for _, k in ipairs({ 'd:', 'f:', 's:', 'x:', 're:', 't:', 'tm:', 'tmi:', 'lg:', 'lgi:' }) do call('DEL', P .. k .. D.id) end
+for _, k in ipairs({ 'd:', 'f:', 's:', 'x:', 're:', 't:', 'tm:', 'tmi:', 'lg:', 'lgi:', 'cm:', 'ct:', 'cz:', 'czl:' }) do call('DEL', P .. k .. D.id) end
 return { 'ok' }

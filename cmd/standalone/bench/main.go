@@ -46,6 +46,7 @@ func suites() []suite {
 		{"gateway", "handshakes, idle sessions, acknowledged telemetry", gatewayRows},
 		{"ledger", "compare-and-sets in Redis", ledgerRows},
 		{"broker", "events durable before 202", brokerRows},
+		{"api", "REST and WebSockets at 10,000 devices", apiRows},
 		{"start", "time and memory to ready of make run", startRows},
 		{"rollout", "from apply to Running on 1, 100, 1,000 devices", rolloutRows},
 	}

@@ -19,6 +19,9 @@ const (
 	aimRecords          = 0.5e6    // acknowledged telemetry records per core-s
 	aimIdle             = 20.0     // KiB per idle session
 	aimEvents           = 3 * 3040 // events per core-s
+	aimReads            = 100.0    // ms
+	aimPage             = 50.0     // ms
+	aimWatch            = 1000.0   // ms
 )
 
 func gatewayRows(ctx context.Context, o *options) ([]row, error) {
@@ -163,4 +166,30 @@ func geometric(r results, ours, theirs string) (mean float64, n int) {
 		return 0, 0
 	}
 	return math.Exp(sum / float64(n)), n
+}
+
+// apiRows measures the REST API on a fleet of 10,000 devices.
+func apiRows(ctx context.Context, o *options) ([]row, error) {
+	r, err := goBench(ctx, o, "./functions/api", "^Benchmark(Reads|Watchers)$", "3x", o.samples)
+	if err != nil {
+		return nil, err
+	}
+	p, err := goBench(ctx, o, "./functions/api", "^BenchmarkFirstPage$", "200x", o.samples)
+	if err != nil {
+		return nil, err
+	}
+	var out []row
+	x, e := r.row("Reads", "p99-ms", "REST, 500 mixed reads a second at 10,000 devices, p99", "ms")
+	if e != nil {
+		return out, e
+	}
+	out = append(out, x.atMost(aimReads).with("median %.1f ms", r.med("Reads", "p50-ms")))
+	if x, e = p.row("FirstPage", "ms/page", "REST, first page of the list of devices at 10,000", "ms"); e != nil {
+		return out, e
+	}
+	out = append(out, x.atMost(aimPage))
+	if x, e = r.row("Watchers", "worst-ms", "from a change until the last of 200 WebSockets has it, worst", "ms"); e != nil {
+		return out, e
+	}
+	return append(out, x.atMost(aimWatch)), nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -154,14 +155,62 @@ func TestTokensAndRBAC(t *testing.T) {
 		_, err := c.Devices.Create(t.Context(), &v1alpha1.Device{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "d"}, Spec: v1alpha1.DeviceSpec{Board: "X"}})
 		return err
 	}
+	change := func(status bool) func(*client.Set) error {
+		return func(c *client.Set) error {
+			d, err := c.Devices.Get(t.Context(), "default", "d")
+			if err != nil {
+				return err
+			}
+			if status {
+				d.Status.Board = &v1alpha1.BoardStatus{Phase: v1alpha1.BoardPending}
+				_, err = c.Devices.UpdateStatus(t.Context(), d)
+			} else {
+				d.Finalizers = append(d.Finalizers, v1alpha1.FinalizerBoard)
+				_, err = c.Devices.Update(t.Context(), d)
+			}
+			return err
+		}
+	}
+	remove := func(c *client.Set) error { return c.Devices.Delete(t.Context(), "default", "d") }
 	for _, x := range []try{
-		{"wasmbed-enroll", secret, errs.NotFound}, {"wasmbed-deploy", secret, errs.Denied}, {"wasmbed-api", secret, errs.Denied},
+		{"wasmbed-enroll", secret, errs.NotFound}, {"wasmbed-deploy", secret, errs.Denied}, {"wasmbed-api", secret, errs.Denied}, {"wasmbed-webhook", secret, errs.Denied},
 		{"wasmbed-report", devices, ""}, {"wasmbed-rollback", devices, errs.Denied}, {"wasmbed-source", devices, ""},
 		{"wasmbed-deploy", create, errs.Denied}, {"wasmbed-enroll", create, ""},
+		{"wasmbed-board", change(true), ""}, {"wasmbed-board", change(false), errs.Denied}, {"wasmbed-board", devices, errs.Denied}, {"wasmbed-board", secret, errs.Denied},
+		{"wasmbed-provisioner", change(false), ""}, {"wasmbed-provisioner", change(true), errs.Denied}, {"wasmbed-provisioner", devices, ""},
+		{"wasmbed-provisioner", create, errs.Denied}, {"wasmbed-provisioner", remove, errs.Denied}, {"wasmbed-provisioner", secret, errs.Denied},
 	} {
 		if err := x.do(set(t, s.As(t, x.part))); errs.CodeOf(err) != x.want {
 			t.Errorf("%s: %v, want %q", x.part, err, x.want)
 		}
+	}
+}
+
+// TestUsersOfALaterVersion: a user that this version does not have in its folder yet gets a token at the next start;
+// the others keep theirs.
+func TestUsersOfALaterVersion(t *testing.T) {
+	s := testkube.StartBare(t)
+	admin := s.Config.BearerToken
+	s.Stop(t)
+	all, err := os.ReadFile(filepath.Join(s.Dir, "tokens.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := slices.DeleteFunc(strings.SplitAfter(string(all), "\n"), func(l string) bool { return strings.Contains(l, "wasmbed-provisioner") })
+	if err := os.WriteFile(filepath.Join(s.Dir, "tokens.csv"), []byte(strings.Join(older, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(s.Dir, "tokens", "wasmbed-provisioner")); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart(t)
+	if s.Config.BearerToken != admin {
+		t.Error("the administrator's token is another one")
+	}
+	token := s.As(t, "wasmbed-provisioner").BearerToken
+	r, err := clientset(t, s.Config).AuthenticationV1().TokenReviews().Create(t.Context(), &authn.TokenReview{Spec: authn.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
+	if err != nil || r.Status.User.Username != "system:serviceaccount:wasmbed-system:wasmbed-provisioner" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

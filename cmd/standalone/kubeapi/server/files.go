@@ -51,7 +51,9 @@ func Users() []User {
 	return []User{
 		{Name: Admin, User: "wasmbed:admin", Groups: []string{"system:masters"}},
 		account("wasmbed-enroll"), account("wasmbed-deploy"), account("wasmbed-rollback"), account("wasmbed-report"),
-		account("wasmbed-api"), account("wasmbed-source"),
+		account("wasmbed-api"), account("wasmbed-source"), account("wasmbed-board"), account("wasmbed-provisioner"),
+		account("wasmbed-webhook"),
+		account("wasmbed-command"), // it may do nothing there: it works in the ledger alone
 	}
 }
 
@@ -81,7 +83,6 @@ func prepare(dir string) (*files, error) {
 	}{
 		{f.servingCert, f.makeServing},
 		{f.serviceAccountKey, func() error { return writeKey(f.serviceAccountKey, nil) }},
-		{f.tokens, f.makeTokens},
 	}
 	for _, s := range steps {
 		if _, err := os.Stat(s.last); err == nil {
@@ -90,6 +91,9 @@ func prepare(dir string) (*files, error) {
 		if err := s.do(); err != nil {
 			return nil, errs.New(errs.Internal, "kubernetes api: %w", err)
 		}
+	}
+	if err := f.makeTokens(); err != nil {
+		return nil, errs.New(errs.Internal, "kubernetes api: %w", err)
 	}
 	if b, err := os.ReadFile(f.portFile); err == nil {
 		f.port, _ = strconv.Atoi(strings.TrimSpace(string(b)))
@@ -141,11 +145,18 @@ func (f *files) writeEndpoint(url string, addr net.Addr) error {
 	return nil
 }
 
+// makeTokens makes the tokens that are missing: all of them at the first start, and those of users that came with a
+// later version.
 func (f *files) makeTokens() error {
 	var csv strings.Builder
 	for i, u := range Users() {
-		token := rand.Text()
-		if err := write(filepath.Join(f.dir, "tokens", u.Name), []byte(token)); err != nil {
+		path := filepath.Join(f.dir, "tokens", u.Name)
+		token, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			token = []byte(rand.Text())
+			err = write(path, token)
+		}
+		if err != nil {
 			return err
 		}
 		fmt.Fprintf(&csv, "%s,%s,%d,%q\n", token, u.User, i+1, strings.Join(u.Groups, ","))
