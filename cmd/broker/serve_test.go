@@ -78,8 +78,11 @@ func TestServe(t *testing.T) {
 	if err := event.NewSink(url, nil).Post(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
-	if to := <-got; to != "/rollback 1" {
-		t.Error(to)
+	// Whoever else hears everything, the function of this event's own Trigger gets it once.
+	for to := <-got; to != "/rollback 1"; to = <-got {
+		if to != "/webhook 1" {
+			t.Error(to)
+		}
 	}
 	resp, err := http.Get(url + "/metrics")
 	if err != nil {
