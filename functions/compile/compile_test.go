@@ -187,6 +187,7 @@ func TestHeaderIsTheABIs(t *testing.T) {
 func FuzzFindings(f *testing.F) {
 	f.Add("main.c:3:5: error: x\nwasm-ld: error: y\n")
 	f.Add(`{"message":"m","level":"error","spans":[{"file_name":"main.rs","line_start":1,"column_start":2,"is_primary":true}]}`)
+	f.Add("wasm-ld: error: \nmain.c:1:1: \n")
 	f.Add("ERROR TS2304: Cannot find name 'x'.\n   :\n 2 | x\n   in main.ts(2,10)\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, l := range languages() {

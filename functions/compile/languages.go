@@ -225,6 +225,9 @@ var linker = regexp.MustCompile(`(?m)^(?:wasm-ld|lld|clang)[-0-9.]*: (error|warn
 func colons(printed string) []source.Diagnostic {
 	out := []source.Diagnostic{}
 	for _, m := range colon.FindAllStringSubmatch(printed, maxFindings) {
+		if m[5] == "" {
+			continue
+		}
 		line, _ := strconv.Atoi(m[2])
 		column, _ := strconv.Atoi(m[3])
 		severity := m[4]
@@ -239,7 +242,7 @@ func colons(printed string) []source.Diagnostic {
 func linkerFindings(printed string) []source.Diagnostic {
 	var out []source.Diagnostic
 	for _, m := range linker.FindAllStringSubmatch(printed, maxFindings) {
-		if strings.HasPrefix(m[2], "linker command failed") { // says nothing that the linker did not
+		if m[2] == "" || strings.HasPrefix(m[2], "linker command failed") { // says nothing that the linker did not
 			continue
 		}
 		out = append(out, source.Diagnostic{Severity: m[1], Message: m[2]})
@@ -286,6 +289,9 @@ var asc = regexp.MustCompile(`(?m)^(ERROR|WARNING|INFO) (\S+?): (.*)\n(?:.*\n){0
 func ascFindings(printed string) []source.Diagnostic {
 	out := []source.Diagnostic{}
 	for _, m := range asc.FindAllStringSubmatch(printed, maxFindings) {
+		if m[3] == "" {
+			continue
+		}
 		line, _ := strconv.Atoi(m[5])
 		column, _ := strconv.Atoi(m[6])
 		severity := map[string]string{"ERROR": source.Error, "WARNING": source.Warning, "INFO": source.Note}[m[1]]
