@@ -49,7 +49,7 @@ func TestEstimateIsCalibrated(t *testing.T) {
 func TestEstimateIsTheFirmwares(t *testing.T) {
 	root := os.Getenv("WAMR_ROOT_DIR")
 	if root == "" {
-		t.Skip("WAMR_ROOT_DIR is not set")
+		t.Skip("not run: WAMR_ROOT_DIR is not set")
 	}
 	cmd := exec.Command("make", "-s", "-C", "../../firmware/runtime/wamr/test", "need", "SANITIZE=", "BUILD="+t.TempDir())
 	out, err := cmd.CombinedOutput()
