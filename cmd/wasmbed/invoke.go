@@ -91,35 +91,22 @@ func (t *told) device(args []string) (name string, rest []string, err error) {
 }
 
 func (c *cli) invokeCmd() *cobra.Command {
-	var t told
-	cmd := &cobra.Command{
-		Use: "invoke [DEVICE] APPLICATION FUNCTION [PAYLOAD]", Short: "Call a function of a module on a device, or on many, and print its answer",
-		Example: "  wasmbed invoke frdmk64f counter add 5\n  wasmbed invoke -l line=1 counter get",
-		Args:    cobra.MinimumNArgs(2), ValidArgsFunction: c.complete("devices"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, rest, err := t.device(args)
-			if err != nil {
-				return err
-			}
-			if len(rest) < 2 {
-				return errs.New(errs.Invalid, "give application and function")
-			}
-			body, err := t.body(rest[2:])
-			if err != nil {
-				return err
-			}
-			body["application"], body["function"] = rest[0], rest[1]
-			return c.tell(cmd, name, "invoke", body)
-		},
-	}
-	t.flags(cmd, true)
+	cmd := c.toldCmd("invoke", "function")
+	cmd.Use, cmd.Short = "invoke [DEVICE] APPLICATION FUNCTION [PAYLOAD]", "Call a function of a module on a device, or on many, and print its answer"
+	cmd.Example = "  wasmbed invoke frdmk64f counter add 5\n  wasmbed invoke -l line=1 counter get"
 	return cmd
 }
 
 func (c *cli) messageCmd() *cobra.Command {
+	cmd := c.toldCmd("message", "topic")
+	cmd.Use, cmd.Short = "message [DEVICE] APPLICATION TOPIC [PAYLOAD]", "Hand a message to a module on a device, or on many"
+	return cmd
+}
+
+// toldCmd is a command to a module: route, application, and what the second word behind the device is.
+func (c *cli) toldCmd(route, second string) *cobra.Command {
 	var t told
 	cmd := &cobra.Command{
-		Use: "message [DEVICE] APPLICATION TOPIC [PAYLOAD]", Short: "Hand a message to a module on a device, or on many",
 		Args: cobra.MinimumNArgs(2), ValidArgsFunction: c.complete("devices"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, rest, err := t.device(args)
@@ -127,14 +114,14 @@ func (c *cli) messageCmd() *cobra.Command {
 				return err
 			}
 			if len(rest) < 2 {
-				return errs.New(errs.Invalid, "give application and topic")
+				return errs.New(errs.Invalid, "give application and %s", second)
 			}
 			body, err := t.body(rest[2:])
 			if err != nil {
 				return err
 			}
-			body["application"], body["topic"] = rest[0], rest[1]
-			return c.tell(cmd, name, "message", body)
+			body["application"], body[second] = rest[0], rest[1]
+			return c.tell(cmd, name, route, body)
 		},
 	}
 	t.flags(cmd, true)
