@@ -233,6 +233,17 @@ func (r *real) boots(id string) int {
 	return 0
 }
 
+// listed asks for the list until ok, as what is done behind the engine's back is heard of a moment later (listFor).
+func (r *real) listed(ok func([]provisioner.Instance) bool) ([]provisioner.Instance, error) {
+	for tries := 0; ; tries++ {
+		all, err := r.e.List(r.t.Context())
+		if err != nil || ok(all) || tries == 200 {
+			return all, err
+		}
+		time.Sleep(listFor / 10)
+	}
+}
+
 func (r *real) wait(id string) provisioner.Exit {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
@@ -409,7 +420,9 @@ func TestBehindItsBack(t *testing.T) {
 	if x := <-waited; x.Life != i.Life || x.Reason != provisioner.ExitLost && x.Code != 137 {
 		t.Errorf("removed: %+v", x)
 	}
-	all, err := r.e.List(t.Context()) // what it stored is there still
+	all, err := r.listed(func(all []provisioner.Instance) bool { // what it stored is there still
+		return len(all) == 1 && !all[0].Running && all[0].Exit.Reason == provisioner.ExitLost
+	})
 	if err != nil || len(all) != 1 || all[0].Running || all[0].Exit.Reason != provisioner.ExitLost || all[0].Broken != "" || all[0].Spec.Storage != s.Storage {
 		t.Errorf("%+v %v", all, err)
 	}
@@ -422,14 +435,14 @@ func TestBehindItsBack(t *testing.T) {
 	}
 
 	docker(t, "restart", "-t", "0", i.Handle) // another life of the same container
-	all, err = r.e.List(t.Context())
+	all, err = r.listed(func(all []provisioner.Instance) bool { return len(all) == 1 && all[0].Running && all[0].Life != i.Life })
 	if err != nil || len(all) != 1 || !all[0].Running || all[0].Life == i.Life || all[0].Handle != i.Handle {
 		t.Errorf("%+v %v, was %s", all, err, i.Life)
 	}
 
 	// Copied, with its labels: none of them is to be trusted.
 	docker(t, "run", "-d", "--network", "none", "--label", labelState+"="+r.dir, "--label", provisioner.LabelNamespace+"=plant", "--label", provisioner.LabelDevice+"=press", testImage, "-M", "none", "-nodefaults", "-display", "none")
-	all, err = r.e.List(t.Context())
+	all, err = r.listed(func(all []provisioner.Instance) bool { return len(all) == 1 && all[0].Broken != "" })
 	if err != nil || len(all) != 1 || all[0].Broken == "" {
 		t.Fatalf("%+v %v", all, err)
 	}
