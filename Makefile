@@ -10,6 +10,8 @@ FUZZTIME  ?= 5s
 BENCHTIME ?= 3s
 # What carries the embedded API server is compiled without the race detector and exercised as a process.
 HEAVY     := /cmd/standalone
+# What needs a cluster is `make test-cluster`.
+AWAY      := /deploy/cluster
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X wasmbed.io/wasmbed/internal/run.Version=$(VERSION)
 
@@ -66,7 +68,7 @@ test-firmware: build ## real firmware built and run on QEMU boards (needs ZEPHYR
 
 .PHONY: test-go
 test-go: ## Go packages, race detector on, against a real Redis and a real Kubernetes API
-	@mkdir -p $(NOTRUN); go test $(RACE) -json -count=$(COUNT) -timeout 30m $$(go list ./... | grep -v '$(HEAVY)') | go run ./.ci/told $(NOTRUN)/go.log
+	@mkdir -p $(NOTRUN); go test $(RACE) -json -count=$(COUNT) -timeout 30m $$(go list ./... | grep -v -e '$(HEAVY)' -e '$(AWAY)') | go run ./.ci/told $(NOTRUN)/go.log
 
 .PHONY: test-scenarios
 test-scenarios: build ## whole platform: faults, restarts, fleets

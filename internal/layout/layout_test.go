@@ -53,6 +53,7 @@ var rules = []rule{
 	{prefix: "firmware", may: []string{"firmware/..."}},
 	{prefix: "internal", may: []string{"internal/..."}},
 	{prefix: "cmd", may: []string{"..."}},
+	{prefix: "deploy", may: []string{"..."}}, // what packs and what tests an installation
 }
 
 // foreign dependencies that only one place may import, with the reason.
