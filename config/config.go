@@ -8,7 +8,7 @@ import (
 	"wasmbed.io/wasmbed/internal/errs"
 )
 
-//go:generate go test . -run TestSamplesAreCurrent -update
+//go:generate go test . -run AreCurrent -update
 
 //go:embed crd/*.yaml rbac/*.yaml samples/*.yaml knative/triggers/*.yaml
 var files embed.FS

@@ -26,7 +26,7 @@ import (
 	"wasmbed.io/wasmbed/internal/testkube"
 )
 
-var update = flag.Bool("update", false, "write config/samples anew")
+var update = flag.Bool("update", false, "write what is generated here anew")
 
 // TestSamplesAreCurrent: config/samples is testdata/samples with the committed modules in it.
 func TestSamplesAreCurrent(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // Limits of the host.
@@ -34,6 +35,7 @@ type HandlerOptions struct {
 	Timeout time.Duration // of one call
 	Log     *slog.Logger
 	Metrics *Metrics
+	Trace   *trace.Tracer // nil: nothing is recorded
 }
 
 // Metrics are the host's.
@@ -111,7 +113,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.o.Timeout)
 	defer cancel()
+	ctx, hop := h.begin(ctx, r, &e, began)
 	reply, err := h.call(ctx, e)
+	if status := 0; err != nil {
+		if status = Status(err); status < 400 { // Stale: somebody newer did it
+			hop.End(false, nil)
+		} else {
+			hop.End(true, err, trace.Int("http.response.status_code", status))
+		}
+	} else {
+		hop.End(reply != nil, nil)
+	}
 	if h.o.Metrics != nil {
 		h.o.Metrics.seconds.WithLabelValues(h.e.Name).Observe(time.Since(began).Seconds())
 	}
@@ -124,7 +136,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	if t := event.Extension(e, event.ExtTraceParent); t != "" && event.Extension(*reply, event.ExtTraceParent) == "" {
+	if t := hop.Traceparent(); t != "" {
+		reply.SetExtension(event.ExtTraceParent, t)
+	} else if t := event.Extension(e, event.ExtTraceParent); t != "" && event.Extension(*reply, event.ExtTraceParent) == "" {
 		reply.SetExtension(event.ExtTraceParent, t)
 	}
 	h.count("reply")

@@ -92,8 +92,8 @@ func (r *watched[T, PT]) UpdateStatus(ctx context.Context, o *T) (*T, error) {
 	return r.told("update", o, out, err)
 }
 
-func (r *watched[T, PT]) Delete(ctx context.Context, namespace, name string) error {
-	err := r.Resource.Delete(ctx, namespace, name)
+func (r *watched[T, PT]) Delete(ctx context.Context, namespace, name string, version ...string) error {
+	err := r.Resource.Delete(ctx, namespace, name, version...)
 	if err == nil {
 		r.tell(client.Change{Verb: "delete", Kind: r.kind, Namespace: namespace, Name: name})
 	}

@@ -20,6 +20,7 @@ import (
 	"wasmbed.io/wasmbed/api/v1alpha1"
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
+	"wasmbed.io/wasmbed/broker/ledger/testcluster"
 	"wasmbed.io/wasmbed/internal/errs"
 )
 
@@ -206,9 +207,7 @@ func life(w *world) {
 	// Redis is lost; everybody keeps what runs, and what was derived is what it was.
 	before := w.picture()
 	runs := w.moduleChanges()
-	if err := w.redis.Client(t).FlushAll(w.ctx).Err(); err != nil {
-		t.Fatal(err)
-	}
+	testcluster.Wipe(t, w.redis)
 	w.era()
 	for _, name := range all {
 		w.devices[name].connect() // gateways announce their sessions
@@ -508,7 +507,7 @@ func TestModuleMissed(t *testing.T) {
 	w.fleet("press", 1, nil)
 	w.create("app", wasm(1), nil)
 	w.settle(time.Second)
-	rdb := w.redis.Client(t)
+	rdb := w.redis
 	key := w.ledger.Keys().Module(ns, module.Digest(wasm(1)))
 	if n, err := rdb.Del(w.ctx, key).Result(); n != 1 || err != nil {
 		t.Fatal(n, err)

@@ -8,11 +8,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/redis/go-redis/v9"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"wasmbed.io/wasmbed/api/client"
@@ -20,6 +22,7 @@ import (
 	"wasmbed.io/wasmbed/broker/affinity"
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
+	"wasmbed.io/wasmbed/broker/ledger/testcluster"
 	"wasmbed.io/wasmbed/functions/enroll"
 	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/internal/testredis"
@@ -34,7 +37,7 @@ type world struct {
 	t        testing.TB
 	ctx      context.Context
 	set      *client.Set
-	redis    *testredis.Server
+	redis    redis.UniversalClient
 	ledger   *ledger.Ledger
 	affinity *affinity.Affinity
 	tables   []map[string]Entry // replicas, which share nothing in memory
@@ -84,8 +87,13 @@ func (w *world) fail(verb, resource, _, _ string) error {
 func emptyWorld(t testing.TB, rude bool, seed uint64) *world {
 	w := &world{t: t, ctx: t.Context(), devices: map[string]*device{}, rude: rude, rand: rand.New(rand.NewPCG(seed, 1)),
 		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), seen: map[string]bool{}}
-	w.redis = testredis.Start(t)
-	rdb := w.redis.Client(t)
+	var rdb redis.UniversalClient
+	if strings.HasPrefix(t.Name(), "TestRedisCluster/") { // the same test on another Redis
+		rdb = testcluster.Start(t)
+	} else {
+		rdb = testredis.Start(t).Client(t)
+	}
+	w.redis = rdb
 	w.ledger = ledger.New(rdb, ledger.Options{Now: w.clock})
 	w.affinity = affinity.New(rdb, w.ledger.Keys(), affinity.Options{Now: w.clock})
 	return w

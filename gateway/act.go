@@ -85,6 +85,7 @@ func (c *conn) publish(typ string, a *session.Action, f session.Flow, r uplink.R
 	}
 	e, err := c.g.event(typ, a.EventID, a.Data, event.About(c.device))
 	if err == nil {
+		e.SetExtension(event.ExtTraceParent, c.traced(&e, a))
 		err = c.g.uplink.Event(e, r, a.ID)
 	}
 	if err != nil && a.ID != 0 {
@@ -97,6 +98,7 @@ func (c *conn) durable(f session.Flow, id uint64) {
 	c.g.metrics.acks.Inc()
 	o := outputs.Get().(*session.Output)
 	c.mu.Lock()
+	c.posted(f, id, nil)
 	c.s.Durable(f, id, o)
 	write := c.took(o)
 	c.mu.Unlock()
@@ -104,7 +106,10 @@ func (c *conn) durable(f session.Flow, id uint64) {
 }
 
 func (c *conn) undone(f session.Flow, id uint64, err error) {
-	c.do(false, func(s *session.Session, _ time.Time, o *session.Output) { s.Undone(f, id, err, o) })
+	c.do(false, func(s *session.Session, _ time.Time, o *session.Output) {
+		c.posted(f, id, err)
+		s.Undone(f, id, err, o)
+	})
 }
 
 // The receipts of the flows: a conn seen by the uplink, without an allocation per frame.
@@ -141,11 +146,10 @@ func (r *messageReceipt) Refused(id uint64, err error) {
 	(*conn)(r).undone(session.FlowMessage, id, err)
 }
 
-// event makes an event of this gateway process. A trace begins here (W3C Trace Context): what functions do
-// because of the event carries it on.
+// event makes an event of this gateway process. Its traceparent is the caller's to set: what functions do because of
+// the event carries it on.
 func (g *Gateway) event(typ, id string, data any, about event.Option) (ce.Event, error) {
-	trace := "00-" + event.NewID() + "-" + event.NewID()[:16] + "-01"
-	return event.New(typ, g.source, g.subject, id, data, event.In(g.cfg.Namespace), about, event.At(g.now()), event.Ext(event.ExtTraceParent, trace))
+	return event.New(typ, g.source, g.subject, id, data, event.In(g.cfg.Namespace), about, event.At(g.now()))
 }
 
 // say queues an event of the gateway's own. The error is errs.Exhausted when there is no room.
@@ -155,6 +159,7 @@ func (g *Gateway) say(typ, id string, data any, about event.Option) error {
 		g.log.Error("event", "type", typ, "err", err)
 		return err
 	}
+	e.SetExtension(event.ExtTraceParent, g.traceparent(&e))
 	return g.uplink.Lifecycle(e, nil, 0)
 }
 

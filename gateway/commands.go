@@ -27,6 +27,7 @@ func (g *Gateway) tell(conns []*conn) error {
 	if len(live) == 0 {
 		return nil
 	}
+	began := g.now()
 	ctx, cancel := g.redisContext()
 	defer cancel()
 	told, err := g.ledger.Take(ctx, sessions)
@@ -47,6 +48,9 @@ func (g *Gateway) tell(conns []*conn) error {
 				Topic: t.Command.Topic, Payload: t.Command.Payload, Left: t.Command.Deadline.Sub(g.now()), Lost: t.Lost,
 			}
 			open[call.ID] = true
+			if t.Command.Trace != "" && !t.Lost {
+				c.tells(t.Command, began)
+			}
 			calls = append(calls, call)
 		}
 		c.do(false, func(s *session.Session, now time.Time, o *session.Output) {

@@ -14,6 +14,7 @@ import (
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/gateway/uplink"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // Config is the gateway's settings, from the environment with the prefix WASMBED_.
@@ -26,7 +27,7 @@ type Config struct {
 	ListenHTTP  string        `envconfig:"LISTEN_HTTP" default:":8080" desc:"Address for health, readiness, metrics and drain."`
 	TLSCert     string        `envconfig:"TLS_CERT" desc:"File with the server's certificate chain, PEM; read again when it changes."`
 	TLSKey      string        `envconfig:"TLS_KEY" desc:"File with its key, PEM."`
-	RedisURL    string        `envconfig:"REDIS_URL" default:"redis://127.0.0.1:6379" desc:"Redis; a Redis Cluster as redis://host:port?addr=host:port&addr=…"`
+	RedisURL    string        `envconfig:"REDIS_URL" default:"redis://127.0.0.1:6379" desc:"Redis: redis://[user:password@]host:port; a Redis Cluster with several host:port separated by commas; redis+sentinel://host:port,…?master=NAME; rediss… for TLS."`
 	Sink        string        `envconfig:"SINK" desc:"URL of the broker's ingress. K_SINK wins when it is set."`
 	TrustDomain string        `envconfig:"TRUST_DOMAIN" default:"wasmbed.local" desc:"SPIFFE trust domain of the devices' certificates."`
 	DrainTime   time.Duration `envconfig:"DRAIN_TIME" default:"5s" desc:"How long the process takes at most to end its sessions and flush when it is told to stop."`
@@ -45,6 +46,7 @@ type Deps struct {
 	// Probe asks whether the broker is there, for readiness; nil: any HTTP answer of Config.Sink will do.
 	Probe    func() error
 	Registry *prometheus.Registry // nil: one of its own
+	Trace    *trace.Tracer        // nil: nothing is recorded
 	Log      *slog.Logger
 	Now      func() time.Time
 }

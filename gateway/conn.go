@@ -52,6 +52,9 @@ type conn struct {
 	token  string // of enrollment; empty: none
 	polled int64  // when the verdict was last looked for
 	fresh  bool   // has a newer certificate than its handshake showed
+
+	following *following        // a dispatch whose trace follows this device; mostly nil
+	asked     map[string]asking // commands whose trace does, by id; mostly nil
 }
 
 // outBuffer is a pooled buffer of frames.
@@ -300,6 +303,9 @@ func (c *conn) begin() {
 	switch {
 	case g.draining.Load():
 		c.close(protocol.GoodbyeDrain, g.spread(), "")
+	case g.settings().disabled:
+		g.metrics.refused.WithLabelValues(string(refusedDisabled)).Inc()
+		c.close(protocol.GoodbyeBusy, disabledRetry(), "this gateway is switched off")
 	case denied:
 		g.metrics.refused.WithLabelValues(string(refusedRevoked)).Inc()
 		c.close(protocol.GoodbyeRevoked, 0, "")

@@ -14,6 +14,7 @@ import (
 
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
+	"wasmbed.io/wasmbed/broker/ledger/testcluster"
 	"wasmbed.io/wasmbed/protocol"
 )
 
@@ -187,9 +188,7 @@ func TestFlushAll(t *testing.T) {
 	}
 	before := view()
 
-	if err := w.rdb.FlushAll(t.Context()).Err(); err != nil {
-		t.Fatal(err)
-	}
+	testcluster.Wipe(t, w.rdb)
 	eventually(t, "another era", func() bool { return g1.Counts().Era != era && g1.Counts().Era == g2.Counts().Era })
 	w.fill(5 * time.Second)
 	eventually(t, "reported is what it was", func() bool {

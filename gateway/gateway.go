@@ -28,6 +28,7 @@ import (
 	"wasmbed.io/wasmbed/gateway/uplink"
 	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/internal/ports"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // Gateway is one gateway process: New, Listen, Serve until its context ends or Close.
@@ -44,6 +45,7 @@ type Gateway struct {
 	ledger   *ledger.Ledger
 	affinity *affinity.Affinity
 	uplink   *uplink.Uplink
+	trace    *trace.Tracer
 
 	tls       *tls.Config
 	files     *certFile // nil: the certificate came with Deps
@@ -101,7 +103,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	l := ledger.New(deps.Redis, ledger.Options{Now: deps.Now})
 	g := &Gateway{
-		cfg: cfg, log: deps.Log, now: deps.Now, probe: deps.Probe, redis: deps.Redis, ledger: l,
+		cfg: cfg, log: deps.Log, now: deps.Now, probe: deps.Probe, redis: deps.Redis, ledger: l, trace: deps.Trace,
 		affinity:     affinity.New(deps.Redis, l.Keys(), affinity.Options{Now: deps.Now}),
 		source:       fmt.Sprintf("/wasmbed/namespaces/%s/gateways/%s/%s", cfg.Namespace, cfg.Gateway, cfg.Instance),
 		subject:      cfg.Namespace + "/" + cfg.Gateway,

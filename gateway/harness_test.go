@@ -19,6 +19,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,6 +30,7 @@ import (
 
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
+	"wasmbed.io/wasmbed/broker/ledger/testcluster"
 	"wasmbed.io/wasmbed/internal/testredis"
 	"wasmbed.io/wasmbed/protocol"
 )
@@ -246,7 +248,7 @@ func data[T any](t testing.TB, e ce.Event) T {
 type world struct {
 	t      testing.TB
 	redis  *testredis.Server
-	rdb    *redis.Client
+	rdb    redis.UniversalClient
 	ledger *ledger.Ledger
 	ca     *authority
 	broker *broker
@@ -266,9 +268,14 @@ func (w *world) settled(heartbeat time.Duration) bool {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, redis: testredis.Start(t), ca: newAuthority(t), broker: newBroker(t), domain: testDomain}
-	w.rdb = redis.NewClient(&redis.Options{Addr: w.redis.Addr, MaxRetries: -1, DialTimeout: time.Second})
-	t.Cleanup(func() { w.rdb.Close() })
+	w := &world{t: t, ca: newAuthority(t), broker: newBroker(t), domain: testDomain}
+	if strings.HasPrefix(t.Name(), "TestRedisCluster/") { // the same test on another Redis
+		w.rdb = testcluster.Start(t)
+	} else {
+		w.redis = testredis.Start(t)
+		w.rdb = redis.NewClient(&redis.Options{Addr: w.redis.Addr, MaxRetries: -1, DialTimeout: time.Second})
+		t.Cleanup(func() { w.rdb.Close() })
+	}
 	w.ledger = ledger.New(w.rdb, ledger.Options{})
 	w.broker.on = w.function
 	w.fill(time.Second)

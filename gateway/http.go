@@ -70,7 +70,11 @@ func (g *Gateway) Ready() Readiness {
 	} else {
 		r.Trust.Note = "no trust anchors of namespace " + g.cfg.Namespace + " in Redis"
 	}
-	if !g.settings().found {
+	switch set := g.settings(); {
+	case set.disabled:
+		// Ready all the same: devices are to hear from it that they shall come later.
+		r.Settings.Note = "Gateway " + g.subject + " is switched off: no session is taken"
+	case !set.found:
 		r.Settings.Note = "there is no Gateway " + g.subject + ": defaults hold"
 	}
 	r.Ready = r.Redis.OK && r.Broker.OK && r.Trust.OK && !r.Draining

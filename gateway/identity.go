@@ -42,6 +42,7 @@ type trust struct {
 	sum     [sha256.Size]byte // of the PEM
 	denied  map[string]string // key fingerprint → reason
 	anchors int
+	end     time.Time // of the first anchor that ends
 }
 
 // newTrust parses PEM trust anchors. It fails with errs.Invalid when there is no certificate in it.
@@ -50,7 +51,7 @@ func newTrust(pem []byte, denied map[string]string) (*trust, error) {
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, errs.New(errs.Invalid, "the trust anchors hold no certificate")
 	}
-	return &trust{roots: pool, sum: sha256.Sum256(pem), denied: denied, anchors: 1}, nil
+	return &trust{roots: pool, sum: sha256.Sum256(pem), denied: denied, anchors: 1, end: ends(pemBlocks(pem))}, nil
 }
 
 func (t *trust) deniedReason(fingerprint string) (string, bool) {

@@ -61,6 +61,9 @@ const (
 	claimPatience = 7 * time.Second
 	// busyRetry is the retry-after of a session that was sent away for want of room or of Redis.
 	busyRetry = 5 * time.Second
+	// disabledRetryMin and disabledRetrySpread are when devices ask a gateway again that is switched off.
+	disabledRetryMin    = 15 * time.Second
+	disabledRetrySpread = 30 * time.Second
 
 	// reconcileBatch is how many devices' desired are read in one pipeline, reconcileWorkers how many such
 	// pipelines run at a time.

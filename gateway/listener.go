@@ -140,6 +140,7 @@ const (
 	refusedDraining  refusal = "draining"
 	refusedRedis     refusal = "redis-away"
 	refusedNoTrust   refusal = "no-trust"
+	refusedDisabled  refusal = "disabled"
 )
 
 // accept runs the accept loop of the device listener until it is closed.

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,13 +97,61 @@ func newMetrics(g *Gateway, reg prometheus.Registerer) *metrics {
 	gauge("devices", "Enrolled devices with an open session.", func() float64 { return float64(g.hub.devicesOpen()) })
 	gauge("transfers", "Devices that are fetching a module.", func() float64 { return float64(g.transfers.running()) })
 	gauge("uplink_waiting", "Events and batches that the broker has not accepted yet.", func() float64 { return float64(g.uplink.Waiting()) })
-	gauge("draining", "1 while draining.", func() float64 {
-		if g.draining.Load() {
-			return 1
+	is := func(f func() bool) func() float64 {
+		return func() float64 {
+			if f() {
+				return 1
+			}
+			return 0
 		}
-		return 0
+	}
+	gauge("draining", "1 while draining.", is(g.draining.Load))
+	gauge("redis_up", "1 while Redis answers.", is(func() bool { return g.Ready().Redis.OK }))
+	gauge("broker_up", "1 while the broker answers.", is(func() bool { return g.Ready().Broker.OK }))
+	gauge("trust_up", "1 when there are trust anchors.", is(func() bool { return g.Ready().Trust.OK }))
+	gauge("max_devices", "Enrolled devices that this process takes at most.", func() float64 { return float64(g.settings().maxDevices) })
+	gauge("certificate_end_timestamp_seconds", "When the server's certificate ends, Unix time; 0: there is none.", func() float64 {
+		c, err := g.tls.GetCertificate(&tls.ClientHelloInfo{})
+		if err != nil || len(c.Certificate) == 0 {
+			return 0
+		}
+		return seconds(ends(c.Certificate[:1]))
+	})
+	gauge("trust_end_timestamp_seconds", "When the first of the trust anchors ends, Unix time; 0: there are none.", func() float64 {
+		t := g.trust.Load()
+		if t == nil {
+			return 0
+		}
+		return seconds(t.end)
 	})
 	return m
+}
+
+// ends returns the first end of some certificates (DER); zero when none of them can be read.
+func ends(certificates [][]byte) time.Time {
+	var first time.Time
+	for _, der := range certificates {
+		if c, err := x509.ParseCertificate(der); err == nil && (first.IsZero() || c.NotAfter.Before(first)) {
+			first = c.NotAfter
+		}
+	}
+	return first
+}
+
+// pemBlocks returns the DER of what PEM holds.
+func pemBlocks(data []byte) [][]byte {
+	var out [][]byte
+	for b, rest := pem.Decode(data); b != nil; b, rest = pem.Decode(rest) {
+		out = append(out, b.Bytes)
+	}
+	return out
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.Unix())
 }
 
 // Posted implements uplink.Observer.

@@ -87,6 +87,7 @@ func (g *Gateway) compare(conns []*conn) error {
 	for i, c := range conns {
 		devices[i] = c.device
 	}
+	began := g.now()
 	ctx, cancel := g.redisContext()
 	defer cancel()
 	desired, err := g.ledger.DesiredMany(ctx, devices)
@@ -110,7 +111,9 @@ func (g *Gateway) compare(conns []*conn) error {
 				g.metrics.badDesired.Add(float64(len(bad)))
 				g.log.Warn("desired breaks a limit of the protocol", "device", devices[i], "apps", bad)
 			}
-			if s.Commands(now, d.Version, plan, o) > 0 {
+			sent := s.Commands(now, d.Version, plan, o)
+			c.follow(d, plan, sent > 0, began, now)
+			if sent > 0 {
 				for j := range plan {
 					g.metrics.commands.WithLabelValues(plan[j].Verb.String()).Inc()
 				}

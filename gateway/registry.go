@@ -12,11 +12,15 @@ const (
 	stateUp       = "Up"
 	stateDraining = "Draining"
 	stateDown     = "Down"
+	stateDisabled = "Disabled" // its Gateway object is switched off
 )
 
 func (g *Gateway) state() string {
-	if g.draining.Load() {
+	switch {
+	case g.draining.Load():
 		return stateDraining
+	case g.settings().disabled:
+		return stateDisabled
 	}
 	return stateUp
 }

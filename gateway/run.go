@@ -5,20 +5,22 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
 
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/redisurl"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // Run is the command: it connects to Redis and serves until ctx ends.
 func Run(ctx context.Context, cfg *Config, log *slog.Logger) error {
-	rdb, err := openRedis(cfg.RedisURL)
+	rdb, err := redisurl.Open(cfg.RedisURL)
 	if err != nil {
-		return err
+		return errs.New(errs.CodeOf(err), "WASMBED_REDIS_URL: %w", err)
 	}
 	defer rdb.Close()
 	redis.SetLogger(redisLog{log})
@@ -27,7 +29,18 @@ func Run(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	g, err := New(*cfg, Deps{Redis: rdb, Log: log, Registry: reg})
+	t, err := trace.New(trace.Options{Component: "gateway", Instance: cfg.Instance, Redis: rdb, Registry: reg, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := t.Close(ctx); err != nil {
+			log.Info("spans were lost", "err", err)
+		}
+	}()
+	g, err := New(*cfg, Deps{Redis: rdb, Log: log, Registry: reg, Trace: t})
 	if err != nil {
 		return err
 	}
@@ -42,21 +55,4 @@ type redisLog struct{ log *slog.Logger }
 
 func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
 	l.log.DebugContext(ctx, "redis client", "msg", fmt.Sprintf(format, args...))
-}
-
-// openRedis makes a client of a URL: redis://host:port, or a Redis Cluster's redis://host:port?addr=host:port&….
-// It does not connect.
-func openRedis(url string) (redis.UniversalClient, error) {
-	if strings.Contains(url, "addr=") {
-		o, err := redis.ParseClusterURL(url)
-		if err != nil {
-			return nil, errs.New(errs.Invalid, "WASMBED_REDIS_URL: %w", err)
-		}
-		return redis.NewClusterClient(o), nil
-	}
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		return nil, errs.New(errs.Invalid, "WASMBED_REDIS_URL: %w", err)
-	}
-	return redis.NewClient(o), nil
 }

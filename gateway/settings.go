@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"wasmbed.io/wasmbed/broker/ledger"
@@ -16,6 +17,7 @@ type settings struct {
 	frame             int
 	maxDevices        int
 	preAuthPerAddress int
+	disabled          bool // takes no sessions
 }
 
 func completeSettings(s ledger.GatewaySettings, found bool) *settings {
@@ -36,6 +38,7 @@ func completeSettings(s ledger.GatewaySettings, found bool) *settings {
 		frame:             min(max(or(s.MaxFrame, protocol.DefaultFrame), protocol.MinFrame), protocol.MaxFrame),
 		maxDevices:        or(s.MaxDevices, defaultMaxDevices),
 		preAuthPerAddress: or(s.PreAuthPerAddress, defaultPreAuthPerAddress),
+		disabled:          s.Disabled,
 	}
 }
 
@@ -50,7 +53,7 @@ func (g *Gateway) refresh() {
 	s, err := g.ledger.Gateway(ctx, g.cfg.Namespace, g.cfg.Gateway)
 	switch {
 	case err == nil:
-		g.set.Store(completeSettings(s, true))
+		g.follow(completeSettings(s, true))
 	case errs.Is(err, errs.NotFound):
 		if old := g.settings(); old.found && g.deleted() {
 			g.set.Store(completeSettings(ledger.GatewaySettings{}, false))
@@ -78,6 +81,26 @@ func (g *Gateway) refresh() {
 	g.enterTrust(pem, denied)
 }
 
+// follow makes settings ours. Switched off, every session ends, as in a drain but without an end of ours; its device
+// asks again later, and so finds out when this gateway is switched on.
+func (g *Gateway) follow(next *settings) {
+	was := g.set.Swap(next)
+	if was.disabled == next.disabled {
+		return
+	}
+	g.log.Info("switched", "off", next.disabled, "devices", g.hub.devicesOpen())
+	g.poke(g.registerWake)
+	if !next.disabled {
+		return
+	}
+	for _, c := range g.hub.list(nil) {
+		c.close(protocol.GoodbyeBusy, disabledRetry(), "this gateway is switched off")
+	}
+}
+
+// disabledRetry is when a device may ask a gateway again that is switched off: spread, lest all ask at once.
+func disabledRetry() time.Duration { return disabledRetryMin + rand.N(disabledRetrySpread) }
+
 // deleted tells a Gateway object that is gone from a ledger that is being rebuilt: for a minute after a new
 // era, what is missing is missing from the ledger only.
 func (g *Gateway) deleted() bool {
@@ -98,7 +121,7 @@ func (g *Gateway) enterTrust(pem []byte, denied map[string]string) {
 		}
 	}
 	if next.roots == nil && old != nil {
-		next.roots, next.sum = old.roots, old.sum
+		next.roots, next.sum, next.end = old.roots, old.sum, old.end
 	}
 	if old != nil && !g.deleted() {
 		// The deny-list is being rebuilt too, and must not have a hole meanwhile.

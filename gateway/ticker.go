@@ -142,7 +142,7 @@ func (t *ticker) due(ctx context.Context, shard int) error {
 			e.SetExtension(event.ExtNamespace, timer.Namespace)
 			e.SetExtension(event.ExtTimerKind, timer.Kind)
 		}
-		if t.post(event.TimerDue, key, timer, about, done) {
+		if t.post(event.TimerDue, key, timer, about, timer.Trace, done) {
 			g.metrics.timers.WithLabelValues(timer.Kind).Inc()
 		}
 	}
@@ -176,7 +176,7 @@ func (t *ticker) expired(ctx context.Context, shard int) error {
 				g.log.Debug("lease not dropped; it is said again", "err", err)
 			}
 		}
-		if t.post(event.DeviceDisconnected, id, data, event.About(l.Device), done) {
+		if t.post(event.DeviceDisconnected, id, data, event.About(l.Device), "", done) {
 			g.metrics.leasesExpired.Inc()
 		}
 	}
@@ -195,8 +195,9 @@ func (c *conn) holds(epoch uint64) bool {
 	return true
 }
 
-// post queues an event, unless it waits already, and calls done when the broker has it.
-func (t *ticker) post(typ, key string, data any, about event.Option, done func()) bool {
+// post queues an event, unless it waits already, and calls done when the broker has it. trace is the traceparent of what
+// it follows from; empty: nobody's.
+func (t *ticker) post(typ, key string, data any, about event.Option, trace string, done func()) bool {
 	t.mu.Lock()
 	_, waits := t.flight[key]
 	if !waits {
@@ -209,6 +210,10 @@ func (t *ticker) post(typ, key string, data any, about event.Option, done func()
 	r := &tickReceipt{t: t, key: key, done: done}
 	e, err := t.g.event(typ, key, data, about)
 	if err == nil {
+		if trace == "" {
+			trace = t.g.traceparent(&e)
+		}
+		e.SetExtension(event.ExtTraceParent, trace)
 		err = t.g.uplink.Lifecycle(e, r, 0)
 	}
 	if err != nil {

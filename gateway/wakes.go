@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"wasmbed.io/wasmbed/broker/affinity"
+	"wasmbed.io/wasmbed/broker/event"
+	"wasmbed.io/wasmbed/protocol"
 )
 
 // listen follows the wakes of this process. All of them are hints: a lost one costs the time until a sweep.
@@ -42,12 +44,28 @@ func (g *Gateway) woken(w affinity.Wake) {
 		}
 	case affinity.WakeSuperseded:
 		g.superseded(w.Device, w.Epoch)
+	case affinity.WakeDisconnect:
+		g.disconnect(w.Device, w.Epoch, w.RetryAfter)
 	case affinity.WakeSettings:
 		g.poke(g.settingsWake)
 	case affinity.WakeAll:
 		g.poke(g.settingsWake)
 		g.poke(g.eraWake)
 		g.poke(g.sweepWake)
+	}
+}
+
+// disconnect ends one session because somebody asked for it: the one of that epoch, and no newer one.
+func (g *Gateway) disconnect(d event.Device, epoch uint64, retryAfter time.Duration) {
+	c := g.hub.byDevice(d)
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	own, _, held := c.s.Lease()
+	c.mu.Unlock()
+	if held && own == epoch {
+		c.close(protocol.GoodbyeShutdown, retryAfter, "somebody ended this session")
 	}
 }
 

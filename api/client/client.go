@@ -31,10 +31,14 @@ type Resource[T any] interface {
 	Create(ctx context.Context, o *T) (*T, error)
 	// Update replaces an object, except for its status. Conflict: it was written since it was read.
 	Update(ctx context.Context, o *T) (*T, error)
+	// UpdateMeta replaces an object's labels, annotations and finalizers and nothing else: what people wrote into the spec
+	// stays in their words, and theirs. Conflict as with Update.
+	UpdateMeta(ctx context.Context, o *T) (*T, error)
 	// UpdateStatus replaces an object's status and nothing else. Conflict as with Update.
 	UpdateStatus(ctx context.Context, o *T) (*T, error)
-	// Delete asks for the removal of an object; one with finalizers stays until they are gone.
-	Delete(ctx context.Context, namespace, name string) error
+	// Delete asks for the removal of an object; one with finalizers stays until they are gone. With a version, only
+	// that resource version is removed; another one is Conflict.
+	Delete(ctx context.Context, namespace, name string, version ...string) error
 }
 
 // ListOptions narrows a List.
@@ -54,6 +58,7 @@ type Set struct {
 	Webhooks     Resource[v1alpha1.Webhook]
 	HookSources  Resource[v1alpha1.WebhookSource]
 	Secrets      Resource[corev1.Secret]
+	ConfigMaps   Resource[corev1.ConfigMap]
 	Events       Resource[corev1.Event]
 }
 
@@ -127,10 +132,12 @@ func New(cfg *rest.Config) (*Set, error) {
 			func(l *v1alpha1.GatewayList) []v1alpha1.Gateway { return l.Items }),
 		Webhooks: newREST(ours, v1alpha1.GroupVersion, v1alpha1.KindWebhook, "webhooks", true,
 			func(l *v1alpha1.WebhookList) []v1alpha1.Webhook { return l.Items }),
-		HookSources: newREST(ours, v1alpha1.GroupVersion, v1alpha1.KindWebhookSource, "webhooksources", false,
+		HookSources: newREST(ours, v1alpha1.GroupVersion, v1alpha1.KindWebhookSource, "webhooksources", true,
 			func(l *v1alpha1.WebhookSourceList) []v1alpha1.WebhookSource { return l.Items }),
 		Secrets: newREST(core, corev1.SchemeGroupVersion, "Secret", "secrets", false,
 			func(l *corev1.SecretList) []corev1.Secret { return l.Items }),
+		ConfigMaps: newREST(core, corev1.SchemeGroupVersion, "ConfigMap", "configmaps", false,
+			func(l *corev1.ConfigMapList) []corev1.ConfigMap { return l.Items }),
 		Events: newREST(core, corev1.SchemeGroupVersion, "Event", "events", false,
 			func(l *corev1.EventList) []corev1.Event { return l.Items }),
 	}, nil

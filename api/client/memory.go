@@ -59,8 +59,9 @@ func NewMemoryWith(o MemoryOptions) *Set {
 		Modules:      newMemory[v1alpha1.Module](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindModule), "modules", true),
 		Gateways:     newMemory[v1alpha1.Gateway](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindGateway), "gateways", true),
 		Webhooks:     newMemory[v1alpha1.Webhook](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindWebhook), "webhooks", true),
-		HookSources:  newMemory[v1alpha1.WebhookSource](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindWebhookSource), "webhooksources", false),
+		HookSources:  newMemory[v1alpha1.WebhookSource](s, v1alpha1.GroupVersion.WithKind(v1alpha1.KindWebhookSource), "webhooksources", true),
 		Secrets:      newMemory[corev1.Secret](s, corev1.SchemeGroupVersion.WithKind("Secret"), "secrets", false),
+		ConfigMaps:   newMemory[corev1.ConfigMap](s, corev1.SchemeGroupVersion.WithKind("ConfigMap"), "configmaps", false),
 		Events:       newMemory[corev1.Event](s, corev1.SchemeGroupVersion.WithKind("Event"), "events", false),
 	}
 }
@@ -227,6 +228,16 @@ func (r *memoryResource[T, PT]) UpdateStatus(ctx context.Context, in *T) (*T, er
 	})
 }
 
+func (r *memoryResource[T, PT]) UpdateMeta(ctx context.Context, in *T) (*T, error) {
+	return r.write(ctx, in, "update", func(old, o PT) {
+		keep := r.copy((*T)(old))
+		keep.SetLabels(o.GetLabels())
+		keep.SetAnnotations(o.GetAnnotations())
+		keep.SetFinalizers(o.GetFinalizers())
+		*o = *keep
+	})
+}
+
 func (r *memoryResource[T, PT]) write(ctx context.Context, in *T, verb string, merge func(old, o PT)) (*T, error) {
 	o := r.copy(in)
 	ns, name := o.GetNamespace(), o.GetName()
@@ -279,7 +290,7 @@ func (r *memoryResource[T, PT]) replace(o PT, merge func(old, o PT)) (out *T, ch
 	return r.out(o), "update", nil
 }
 
-func (r *memoryResource[T, PT]) Delete(ctx context.Context, namespace, name string) error {
+func (r *memoryResource[T, PT]) Delete(ctx context.Context, namespace, name string, version ...string) error {
 	if err := needName(r.resource, namespace, name); err != nil {
 		return err
 	}
@@ -294,6 +305,8 @@ func (r *memoryResource[T, PT]) Delete(ctx context.Context, namespace, name stri
 		switch {
 		case !ok:
 			return "", r.errorf(errs.NotFound, namespace, name, "not found")
+		case len(version) > 0 && o.GetResourceVersion() != version[0]:
+			return "", r.errorf(errs.Conflict, namespace, name, "it was changed meanwhile")
 		case len(o.GetFinalizers()) == 0:
 			r.s.next()
 			delete(r.objects, key)

@@ -33,6 +33,8 @@ func TestMemory(t *testing.T) {
 		{Verb: "add", Kind: "Application", Namespace: "default", Name: "one"},
 		{Verb: "update", Kind: "Application", Namespace: "default", Name: "one"},
 		{Verb: "update", Kind: "Application", Namespace: "default", Name: "one"},
+		{Verb: "update", Kind: "Application", Namespace: "default", Name: "one"},
+		{Verb: "update", Kind: "Application", Namespace: "default", Name: "one"},
 		{Verb: "update", Kind: "Application", Namespace: "default", Name: "one"}, // deletionTimestamp
 		{Verb: "delete", Kind: "Application", Namespace: "default", Name: "one"},
 	}
@@ -116,6 +118,25 @@ func exercise(t *testing.T, set *client.Set) {
 	_, err = apps.Update(ctx, none)
 	code(err, errs.Invalid, "update without resourceVersion")
 
+	// A write of the metadata changes that alone; nothing is left of what is no more.
+	md := st.DeepCopy()
+	md.Spec.Paused, md.Status.Revision = true, "ignored"
+	md.Labels, md.Annotations, md.Finalizers = map[string]string{"a": "1", "b": "2"}, map[string]string{"note": "n"}, []string{"wasmbed.io/deploy"}
+	md, err = apps.UpdateMeta(ctx, md)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if md.Generation != 1 || md.Spec.Paused || md.Status.Revision != "one-1" || len(md.Labels) != 2 || md.Annotations["note"] != "n" || len(md.Finalizers) != 1 {
+		t.Errorf("after a write of the metadata %+v", md)
+	}
+	_, err = apps.UpdateMeta(ctx, st)
+	code(err, errs.Conflict, "metadata update of an old read")
+	md.Labels, md.Annotations, md.Finalizers = one.Labels, nil, one.Finalizers
+	st, err = apps.UpdateMeta(ctx, md)
+	if err != nil || len(st.Labels) != len(one.Labels) || len(st.Annotations) != 0 || len(st.Finalizers) != len(one.Finalizers) {
+		t.Fatalf("after metadata went: %+v, %v", st, err)
+	}
+
 	// A spec write changes the spec, and the generation with it.
 	sp := st.DeepCopy()
 	sp.Spec.Paused = true
@@ -136,8 +157,9 @@ func exercise(t *testing.T, set *client.Set) {
 		t.Errorf("an update that changes nothing: %v, %v", same, err)
 	}
 
-	// With a finalizer, deletion is a mark; without it, the object goes.
-	if err := apps.Delete(ctx, "default", "one"); err != nil {
+	// With a finalizer, deletion is a mark; without it, the object goes. Another version than the one named stays.
+	code(apps.Delete(ctx, "default", "one", "1"), errs.Conflict, "delete another version")
+	if err := apps.Delete(ctx, "default", "one", sp.ResourceVersion); err != nil {
 		t.Fatal(err)
 	}
 	gone, err := apps.Get(ctx, "default", "one")

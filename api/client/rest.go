@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"wasmbed.io/wasmbed/internal/errs"
@@ -79,6 +81,40 @@ func (r *restResource[T, PT, L, PL]) UpdateStatus(ctx context.Context, in *T) (*
 	return r.put(ctx, in, "update status of", "status")
 }
 
+func (r *restResource[T, PT, L, PL]) UpdateMeta(ctx context.Context, in *T) (*T, error) {
+	o := PT(in)
+	if err := needName(r.resource, o.GetNamespace(), o.GetName()); err != nil {
+		return nil, err
+	}
+	type op struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value any    `json:"value"`
+	}
+	whole := func(m map[string]string) map[string]string {
+		if m == nil {
+			return map[string]string{}
+		}
+		return m
+	}
+	finalizers := o.GetFinalizers()
+	if finalizers == nil {
+		finalizers = []string{}
+	}
+	body, err := json.Marshal([]op{ // add replaces what is there
+		{"add", "/metadata/resourceVersion", o.GetResourceVersion()},
+		{"add", "/metadata/labels", whole(o.GetLabels())},
+		{"add", "/metadata/annotations", whole(o.GetAnnotations())},
+		{"add", "/metadata/finalizers", finalizers},
+	})
+	if err != nil {
+		return nil, errs.New(errs.Internal, "patch: %w", err)
+	}
+	var out T
+	err = r.rc.Patch(types.JSONPatchType).Namespace(o.GetNamespace()).Resource(r.resource).Name(o.GetName()).Body(body).Do(ctx).Into(PT(&out))
+	return r.done(&out, err, "update metadata of", o.GetNamespace(), o.GetName())
+}
+
 func (r *restResource[T, PT, L, PL]) put(ctx context.Context, in *T, verb string, sub ...string) (*T, error) {
 	o := PT(in)
 	if err := needName(r.resource, o.GetNamespace(), o.GetName()); err != nil {
@@ -93,11 +129,15 @@ func (r *restResource[T, PT, L, PL]) put(ctx context.Context, in *T, verb string
 	return r.done(&out, err, verb, o.GetNamespace(), o.GetName())
 }
 
-func (r *restResource[T, PT, L, PL]) Delete(ctx context.Context, namespace, name string) error {
+func (r *restResource[T, PT, L, PL]) Delete(ctx context.Context, namespace, name string, version ...string) error {
 	if err := needName(r.resource, namespace, name); err != nil {
 		return err
 	}
-	err := r.rc.Delete().Namespace(namespace).Resource(r.resource).Name(name).Do(ctx).Error()
+	req := r.rc.Delete().Namespace(namespace).Resource(r.resource).Name(name)
+	if len(version) > 0 {
+		req = req.Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version[0]}})
+	}
+	err := req.Do(ctx).Error()
 	return toErr(err, "delete "+r.resource+" "+namespace+"/"+name)
 }
 

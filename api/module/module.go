@@ -158,3 +158,11 @@ func Digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
+
+// DigestProblem says that bytes are not what a digest says; an empty digest says nothing. nil: they are.
+func DigestProblem(digest string, b []byte) *Problem {
+	if got := Digest(b); digest != "" && !strings.EqualFold(digest, got) {
+		return &Problem{ReasonDigestMismatch, "digest says " + digest + ", the bytes are " + got}
+	}
+	return nil
+}

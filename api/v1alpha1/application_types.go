@@ -6,7 +6,8 @@ import (
 )
 
 // Application makes one WebAssembly module run on devices. Changing its module or manifest makes a new
-// Revision, which crosses the fleet as the rollout policy says.
+// Revision, which crosses the fleet as the rollout policy says. The annotation wasmbed.io/rollback-to, with the
+// name of a revision or empty for the last complete one, asks for a rollback; it is taken away once heard.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -214,7 +215,7 @@ type Health struct {
 	MaxTraps int32 `json:"maxTraps,omitempty"`
 	// See maxTraps. 1s to 24h.
 	// +optional
-	// +kubebuilder:default="60s"
+	// +kubebuilder:default="1m0s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -266,7 +267,7 @@ type RolloutPolicy struct {
 	// How long one device may take before it counts as failed, 5s to 24h. Time in which it is not
 	// connected does not count.
 	// +optional
-	// +kubebuilder:default="5m"
+	// +kubebuilder:default="5m0s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`

@@ -52,6 +52,10 @@ type GatewaySpec struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('1h')",message="must be between 100ms and 1h"
 	Heartbeat *metav1.Duration `json:"heartbeat,omitempty"`
+	// Switched off: its processes take no session, and end those that they have. Devices keep running what they run,
+	// and come back within a minute after it is switched on again.
+	// +optional
+	Disabled bool `json:"disabled,omitempty"`
 	// When and how unknown devices are let in.
 	// +optional
 	// +kubebuilder:default={}
@@ -88,7 +92,7 @@ type Pairing struct {
 type CertificatePolicy struct {
 	// Life of a certificate, 2m to 8760h. Devices renew at two thirds of it.
 	// +optional
-	// +kubebuilder:default="168h"
+	// +kubebuilder:default="168h0m0s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -176,7 +180,7 @@ type GatewayStatus struct {
 type GatewayInstance struct {
 	// Its name.
 	ID string `json:"id"`
-	// Up or Draining.
+	// Up, Draining, or Disabled.
 	State string `json:"state"`
 	// Devices with a session.
 	Devices int32 `json:"devices"`

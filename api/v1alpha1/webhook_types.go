@@ -62,6 +62,10 @@ type WebhookSpec struct {
 	// Secret of this namespace, of type wasmbed.io/webhook, that holds the keys to sign with.
 	// +required
 	SecretRef SecretReference `json:"secretRef"`
+	// Secret of this namespace whose key ca.crt holds the certificates (PEM) that the receiver's is signed by. Left
+	// out: those that the system trusts.
+	// +optional
+	CASecretRef *CAReference `json:"caSecretRef,omitempty"`
 	// What is posted: the CloudEvent as JSON (CloudEventsStructured), its data with its attributes as headers,
 	// which the signature does not cover (CloudEventsBinary), or {type, timestamp, data} as Standard Webhooks
 	// proposes (JSON).
@@ -88,7 +92,7 @@ type WebhookSpec struct {
 	// The webhook is disabled when nothing was delivered for so long, with five failures in a row or more.
 	// 1m to 720h.
 	// +optional
-	// +kubebuilder:default="24h"
+	// +kubebuilder:default="24h0m0s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -120,6 +124,16 @@ type WebhookFilter struct {
 // at least), previous the one before, which is in force, too, as long as it is there. A Webhook sends what is
 // in authorization as the header of that name.
 type SecretReference struct {
+	// Name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	Name string `json:"name"`
+}
+
+// CAReference names a Secret, of any type, in the same namespace. Nothing but its key ca.crt is read.
+type CAReference struct {
 	// Name of the Secret.
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -181,8 +195,12 @@ type WebhookDelivery struct {
 // code forge, a CI job, a registry.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
 // +kubebuilder:resource:path=webhooksources,shortName=whs,categories=wasmbed
 // +kubebuilder:printcolumn:name="Scheme",type=string,JSONPath=`.spec.verify.scheme`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Last",type=date,JSONPath=`.status.lastReceived.time`
+// +kubebuilder:printcolumn:name="Refused",type=date,JSONPath=`.status.lastRefused.time`
 // +kubebuilder:printcolumn:name="Makes",type=string,JSONPath=`.spec.rules[*].type`
 // +kubebuilder:printcolumn:name="Paused",type=boolean,JSONPath=`.spec.paused`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -194,6 +212,9 @@ type WebhookSource struct {
 	// How requests are verified, and what is made of them.
 	// +required
 	Spec WebhookSourceSpec `json:"spec"`
+	// What came.
+	// +optional
+	Status WebhookSourceStatus `json:"status,omitempty"`
 }
 
 // WebhookSourceList is a list of WebhookSources.
@@ -231,6 +252,59 @@ type WebhookSourceSpec struct {
 	Paused bool `json:"paused,omitempty"`
 }
 
+// WebhookSourceStatus is what came through a webhook source. The counts are the ledger's: they begin anew when
+// that is lost, and when nothing came for a week.
+type WebhookSourceStatus struct {
+	// Generation of the spec that the rest of the status answers.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Ready: requests can be verified, and are taken.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Requests that were taken; also those that said the same again, and those that no rule fits.
+	// +optional
+	Accepted int64 `json:"accepted,omitempty"`
+	// Requests that were refused.
+	// +optional
+	Refused int64 `json:"refused,omitempty"`
+	// The last one that was taken.
+	// +optional
+	LastReceived *HookReceipt `json:"lastReceived,omitempty"`
+	// The last one that was refused. Its sender does not hear the cause of a wrong proof.
+	// +optional
+	LastRefused *HookRefusal `json:"lastRefused,omitempty"`
+}
+
+// HookReceipt is one request that was taken.
+type HookReceipt struct {
+	// When it came.
+	Time metav1.Time `json:"time"`
+	// What became of it: accepted, duplicate (it was taken before), ignored (no rule fits).
+	Status string `json:"status"`
+	// Type of the event that was made of it.
+	// +optional
+	Type string `json:"type,omitempty"`
+	// Id of that event.
+	// +optional
+	Event string `json:"event,omitempty"`
+}
+
+// HookRefusal is one request that was refused.
+type HookRefusal struct {
+	// When it came.
+	Time metav1.Time `json:"time"`
+	// Why, in a word.
+	Reason string `json:"reason"`
+	// Why.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Address of the sender.
+	// +optional
+	From string `json:"from,omitempty"`
+}
+
 // Verification is how requests prove where they are from.
 type Verification struct {
 	// StandardWebhooks: webhook-id, webhook-timestamp and webhook-signature; each id is taken once, within the
@@ -248,7 +322,7 @@ type Verification struct {
 	Header string `json:"header,omitempty"`
 	// How old a request may be, and how far ahead its clock, 1s to 1h.
 	// +optional
-	// +kubebuilder:default="5m"
+	// +kubebuilder:default="5m0s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -263,7 +337,7 @@ type Verification struct {
 
 // HookRule makes an event of a request.
 //
-// +kubebuilder:validation:XValidation:rule="!self.type.startsWith('dev.knative.') && (!self.type.startsWith('io.wasmbed.') || self.type in ['io.wasmbed.deploy.requested.v1', 'io.wasmbed.rollback.requested.v1', 'io.wasmbed.command.requested.v1'])",message="of Wasmbed's own types, only deploy.requested, rollback.requested and command.requested can be made"
+// +kubebuilder:validation:XValidation:rule="!self.type.startsWith('dev.knative.') && (!self.type.startsWith('io.wasmbed.') || self.type in ['io.wasmbed.deploy.requested.v1', 'io.wasmbed.rollback.requested.v1', 'io.wasmbed.command.requested.v1', 'io.wasmbed.application.action.requested.v1', 'io.wasmbed.device.action.requested.v1'])",message="of Wasmbed's own types, only deploy.requested, rollback.requested, command.requested, application.action.requested and device.action.requested can be made"
 type HookRule struct {
 	// What must hold; all of it. Left out: every request fits.
 	// +optional

@@ -26,6 +26,10 @@ const (
 	LabelManagedBy   = "app.kubernetes.io/managed-by"
 )
 
+// AnnotationRollbackTo on an Application asks for a rollback, for those who speak to Kubernetes alone: its value is a revision's
+// name, or empty for the last one that was complete. It is taken away once it was heard.
+const AnnotationRollbackTo = "wasmbed.io/rollback-to"
+
 // Host function groups.
 const (
 	PermissionLog       Permission = "log"

@@ -373,6 +373,10 @@ func testWakes(e *env) {
 	if w := e.next(zero); w.Kind != affinity.WakeVerdict {
 		e.Fatalf("wake %+v", w)
 	}
+	e.must(e.a.Disconnect(e.ctx, a, "wakes-0", 7, 1500*time.Millisecond))
+	if w := e.next(zero); w != (affinity.Wake{Kind: affinity.WakeDisconnect, Device: a, Epoch: 7, RetryAfter: 1500 * time.Millisecond}) {
+		e.Fatalf("wake %+v", w)
+	}
 	e.must(zero.Close())
 	if _, ok := <-zero.C(); ok {
 		e.Fatal("the channel is open after Close")

@@ -20,7 +20,7 @@ type Instance struct {
 	Gateway   string    `json:"gateway"` // Gateway object
 	Address   string    `json:"address"` // host:port that devices dial
 	Devices   int       `json:"devices"`
-	State     string    `json:"state"` // Up, Draining
+	State     string    `json:"state"` // Up, Draining, Disabled
 	Started   time.Time `json:"started"`
 }
 

@@ -22,6 +22,7 @@ const (
 	WakeVerdict    = "verdict"    // Session: its enrollment has a verdict
 	WakeSuperseded = "superseded" // Device: sessions with an epoch lower than Epoch are over
 	WakeSettings   = "settings"   // gateway settings, trust anchors or the deny-list changed
+	WakeDisconnect = "disconnect" // Device: its session of Epoch ends, and comes back after RetryAfter
 	WakeAll        = "all"        // wakes may have been lost: look at everything
 )
 
@@ -31,6 +32,22 @@ type Wake struct {
 	Device  event.Device
 	Epoch   uint64
 	Session string
+	// RetryAfter is how long a device that is sent away stays away.
+	RetryAfter time.Duration
+}
+
+// maxRetryAfter bounds how long a device may be sent away: SPEC's retry-after is 32 bits of milliseconds, and a day is
+// more than anybody means.
+const maxRetryAfter = 24 * time.Hour
+
+// Disconnect asks the gateway process that holds a device to end the session of that epoch. It is a hint as every wake:
+// whoever needs to know looks at Owner. Errors: Invalid for what can never be sent.
+func (a *Affinity) Disconnect(ctx context.Context, d event.Device, instance string, epoch uint64, retryAfter time.Duration) error {
+	if !named(d.Namespace) || !named(d.Name) || !named(instance) || epoch == 0 || retryAfter < 0 || retryAfter > maxRetryAfter {
+		return errs.New(errs.Invalid, "affinity: disconnect %q of %q, epoch %d, for %v", d.String(), instance, epoch, retryAfter)
+	}
+	word := strings.Join([]string{WakeDisconnect, d.Namespace, d.Name, strconv.FormatUint(epoch, 10), strconv.FormatInt(retryAfter.Milliseconds(), 10)}, " ")
+	return wrap(a.rdb.Publish(ctx, a.keys.Channel(instance), word).Err(), "disconnect")
 }
 
 const (
@@ -154,7 +171,8 @@ func (s *Subscription) send(ctx context.Context, w Wake) bool {
 	}
 }
 
-// parse reads "desired ns name epoch", "superseded ns name epoch", "verdict session" or "settings".
+// parse reads "desired ns name epoch", "superseded ns name epoch", "disconnect ns name epoch milliseconds", "verdict
+// session" or "settings".
 func parse(s string) (Wake, bool) {
 	f := strings.Fields(s)
 	if len(f) == 0 {
@@ -165,6 +183,11 @@ func parse(s string) (Wake, bool) {
 	case (w.Kind == WakeDesired || w.Kind == WakeSuperseded || w.Kind == WakeCommand) && len(f) == 4:
 		w.Device = event.Device{Namespace: f[1], Name: f[2]}
 		w.Epoch, _ = strconv.ParseUint(f[3], 10, 64)
+	case w.Kind == WakeDisconnect && len(f) == 5:
+		w.Device = event.Device{Namespace: f[1], Name: f[2]}
+		w.Epoch, _ = strconv.ParseUint(f[3], 10, 64)
+		ms, _ := strconv.ParseInt(f[4], 10, 64)
+		w.RetryAfter = min(max(0, time.Duration(ms)*time.Millisecond), maxRetryAfter)
 	case w.Kind == WakeVerdict && len(f) == 2:
 		w.Session = f[1]
 	case w.Kind == WakeSettings && len(f) == 1:

@@ -102,7 +102,7 @@ func (x exampleAttributes) device() exampleAttributes {
 
 // Catalogue lists every type that Wasmbed emits or takes. It is made anew for each call.
 func Catalogue() []Entry {
-	return slices.Concat(gatewayEvents(), functionEvents(), commandEvents(), webhookEvents(), provisionerEvents(), outsideEvents())
+	return slices.Concat(gatewayEvents(), functionEvents(), commandEvents(), webhookEvents(), actionEvents(), provisionerEvents(), outsideEvents())
 }
 
 func gatewayEvents() []Entry {
@@ -182,10 +182,10 @@ func gatewayEvents() []Entry {
 			Example: ModuleMiss{Namespace: "plant", Digest: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
 			example: fromGateway("plant/sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
 		}, {
-			Type: TimerDue, Version: 1, Format: JSON, Emitters: []string{"gateway, under the lease of the ledger's shard"}, Consumers: []string{"deploy (advance, deadline)", "report (status)", "command (command)", "webhook (webhook)"},
+			Type: TimerDue, Version: 1, Format: JSON, Emitters: []string{"gateway, under the lease of the ledger's shard"}, Consumers: []string{"deploy (advance, deadline)", "report (status)", "command (command)", "webhook (webhook, webhooksource)"},
 			Description: "A deadline or delay of the ledger has come. Nothing else ticks.",
 			Source:      sourceGateway, Subject: "<namespace>/<name>",
-			Extensions: map[string]string{ExtNamespace: "the namespace", ExtTimerKind: "advance, deadline, status, command or webhook: what Triggers choose by"},
+			Extensions: map[string]string{ExtNamespace: "the namespace", ExtTimerKind: "advance, deadline, status, command, webhook or webhooksource: what Triggers choose by"},
 			Example:    Timer{Kind: "advance", Namespace: "plant", Name: "vibration", Shard: 3, Due: exampleTime},
 			example:    fromGateway("plant/vibration").with(ExtTimerKind, "advance"),
 		}, {
@@ -314,7 +314,7 @@ func outsideEvents() []Entry {
 			Example: Audit{User: "alice", Groups: []string{"operators"}, Method: "POST", Path: "/api/v1/namespaces/plant/applications/vibration/pause", Namespace: "plant", Name: "vibration", What: "paused", Value: "true", Address: "192.0.2.9:50123", Time: exampleTime}, example: asked,
 		}, {
 			Type: DeployRequested, Version: 1, Format: JSON, Emitters: people, Consumers: []string{"deploy"},
-			Description: "An outside system, a CI job or a registry, asks to set an application's module.",
+			Description: "An outside system, a CI job or a registry, asks to set an application's module, or with spec to make the application or give it that spec.",
 			Source:      sourceAPI, Subject: subjectApp, Extensions: inNamespace,
 			Example: DeployRequest{Namespace: "plant", Application: "vibration", Module: "m-9f86d081884c7d65"}, example: asked,
 		}, {

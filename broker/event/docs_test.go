@@ -139,6 +139,9 @@ func eventsPage(t *testing.T) []byte {
 		for i := range rt.NumField() {
 			f := rt.Field(i)
 			name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "-" {
+				continue // not of the data
+			}
 			if k, _, ok := strings.Cut(f.Tag.Get("cbor"), ","); ok {
 				name += "` (CBOR " + k + ")`"
 				name = strings.TrimSuffix(name, "`")

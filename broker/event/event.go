@@ -22,6 +22,10 @@ const (
 	CBOR = "application/cbor"
 )
 
+// Ping is the type of what Knative's PingSource sends: a backstop, at a steady pace, for what nobody was told. It is none
+// of the catalogue's, for it is Knative's own, has no data that anybody reads, and need not be there.
+const Ping = "dev.knative.sources.ping"
+
 // Option sets one more attribute of a new event.
 type Option func(*ce.Event)
 

@@ -272,6 +272,14 @@ func decodeAs(e ce.Event, example any) (any, error) {
 		return event.Data[event.WebhookRedelivery](e)
 	case event.WebhookStopped:
 		return event.Data[event.WebhookStopped](e)
+	case event.ApplicationAction:
+		return event.Data[event.ApplicationAction](e)
+	case event.DeviceAction:
+		return event.Data[event.DeviceAction](e)
+	case event.ActionOutcome:
+		return event.Data[event.ActionOutcome](e)
+	case event.WebhookPermission:
+		return event.Data[event.WebhookPermission](e)
 	case event.DeployOutcome:
 		return event.Data[event.DeployOutcome](e)
 	case event.CommandRequest:

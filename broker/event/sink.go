@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // Sink posts events to a broker's ingress. It does not retry: who holds the event decides when to say it
@@ -51,7 +52,12 @@ func (s *Sink) URL() string { return s.url }
 // Post posts one event in binary mode. Nil means that the broker has accepted it, durably. Errors:
 // errs.Invalid (it will never be accepted), TooLarge, Exhausted (the broker asks to wait), Unavailable,
 // Deadline, Unauthenticated, Denied, NotFound (no broker there).
-func (s *Sink) Post(ctx context.Context, e ce.Event) error {
+func (s *Sink) Post(ctx context.Context, e ce.Event) (err error) {
+	if trace.Traced(ctx) {
+		var span *trace.Active
+		e, span = traced(ctx, e)
+		defer func() { span.End(err) }()
+	}
 	if err := check(&e); err != nil {
 		return errs.New(errs.Invalid, "event: %w", err)
 	}

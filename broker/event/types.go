@@ -2,7 +2,10 @@
 // who consumes it. Types only ever gain fields; what breaks becomes a v2 emitted beside the v1.
 package event
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Types of the events that Wasmbed emits or takes. Reverse DNS, past tense, versioned.
 const (
@@ -45,10 +48,15 @@ const (
 	DeployRequested   = "io.wasmbed.deploy.requested.v1"   // data: DeployRequest
 	DeployAnswered    = "io.wasmbed.deploy.answered.v1"    // data: DeployOutcome
 
+	ApplicationActionRequested = "io.wasmbed.application.action.requested.v1" // data: ApplicationAction
+	DeviceActionRequested      = "io.wasmbed.device.action.requested.v1"      // data: DeviceAction
+	ActionAnswered             = "io.wasmbed.action.answered.v1"              // data: ActionOutcome
+
 	// About webhooks.
 	WebhookTested              = "io.wasmbed.webhook.tested.v1"               // data: WebhookTest
 	WebhookRedeliveryRequested = "io.wasmbed.webhook.redelivery.requested.v1" // data: WebhookRedelivery
 	WebhookDisabled            = "io.wasmbed.webhook.disabled.v1"             // data: WebhookStopped
+	WebhookPermitted           = "io.wasmbed.webhook.permitted.v1"            // data: WebhookPermission
 
 	// From the CRD source, in the form of Knative's ApiServerSource, mode Reference.
 	RefAdd    = "dev.knative.apiserver.ref.add"    // data: ObjectReference
@@ -64,7 +72,7 @@ const (
 	ExtName         = "name"      // likewise
 	ExtNamespace    = "namespace" // likewise; also set on every io.wasmbed event
 	ExtEra          = "era"       // the ledger's era, 16 hex digits
-	ExtTimerKind    = "timerkind" // of TimerDue: advance, deadline, status, command, webhook
+	ExtTimerKind    = "timerkind" // of TimerDue: advance, deadline, status, command, certificate, webhook, webhooksource
 	ExtHops         = "hookhops"  // how many webhooks an event has come through
 )
 
@@ -231,6 +239,8 @@ type Timer struct {
 	Device    string    `json:"device,omitempty"` // deadline
 	Shard     int       `json:"shard"`
 	Due       time.Time `json:"due"`
+
+	Trace string `json:"-"` // traceparent of the work that marked it, which the event carries on
 }
 
 // Lost says that the ledger was empty and has a new era.
@@ -313,14 +323,16 @@ type RollbackRequest struct {
 	By          string `json:"by,omitempty"`
 }
 
-// DeployRequest asks to set an application's module: Module or OCI.
+// DeployRequest asks to set an application's module: Module or OCI; or, with Spec, to make the application or give it
+// that spec, as a PUT of the REST API does.
 type DeployRequest struct {
-	Namespace   string `json:"namespace"`
-	Application string `json:"application"`
-	Module      string `json:"module"`        // Module object's name
-	OCI         string `json:"oci,omitempty"` // reference of an artifact with its digest: registry/name@sha256:…
-	Reason      string `json:"reason,omitempty"`
-	By          string `json:"by,omitempty"`
+	Namespace   string          `json:"namespace"`
+	Application string          `json:"application"`
+	Module      string          `json:"module"`         // Module object's name
+	OCI         string          `json:"oci,omitempty"`  // reference of an artifact with its digest: registry/name@sha256:…
+	Spec        json.RawMessage `json:"spec,omitempty"` // of the Application; Module and OCI go before the module in it
+	Reason      string          `json:"reason,omitempty"`
+	By          string          `json:"by,omitempty"`
 }
 
 // ObjectReference is the data of the ref events.

@@ -36,6 +36,7 @@ type Command struct {
 	Payload   []byte    `json:"payload,omitempty"`
 	Operation string    `json:"operation,omitempty"` // of which it is a part
 	By        string    `json:"by,omitempty"`
+	Trace     string    `json:"trace,omitempty"` // traceparent of who asked, when it is recorded; Ask sets it
 	At        time.Time `json:"-"`
 	Deadline  time.Time `json:"-"`
 }
@@ -131,6 +132,7 @@ func (l *Ledger) Ask(ctx context.Context, d event.Device, c Command) (result *Co
 	if c.At.IsZero() {
 		c.At = l.now()
 	}
+	c.Trace = l.traceAsk(ctx)
 	j, err := c.stored()
 	if err != nil {
 		return nil, errs.New(errs.Internal, "ledger: command: %w", err)

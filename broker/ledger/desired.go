@@ -59,12 +59,18 @@ func (l *Ledger) DesiredMany(ctx context.Context, devs []event.Device) ([]Desire
 			v := list(res[i], j)
 			d := Desired{Era: str(v, 0), Version: u64(str(v, 1)), Complete: num(v, 2) == 1, Apps: map[string]DesiredApp{}}
 			apps := list(v, 3)
-			for k := 0; k+4 < len(apps); k += 5 {
+			for k := 0; k+5 < len(apps); k += 6 {
 				a, err := wanted(str(apps, k+1), str(apps, k+2), str(apps, k+3), str(apps, k+4))
 				if err != nil {
 					return nil, err
 				}
 				d.Apps[str(apps, k)] = a
+				if tp := str(apps, k+5); tp != "" {
+					if d.Traces == nil {
+						d.Traces = map[string]string{}
+					}
+					d.Traces[str(apps, k)] = tp
+				}
 			}
 			keep := list(v, 4)
 			for k := range keep {

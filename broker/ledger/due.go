@@ -16,27 +16,34 @@ const (
 	DueAdvance  = "advance"  // an application's devices moved, or it is time to look: deploy
 	DueDeadline = "deadline" // of a device in flight: deploy
 	DueStatus   = "status"   // a device's status may differ: report
+
+	DueCertificate = "certificate" // a Gateway's server certificate is to be renewed: enroll
 )
 
 // Due returns at most max timers of a shard whose time has come, and keeps them away from the next calls: who
 // got one posts its event, then says DoneDue. Otherwise it comes again after ClaimTime.
 func (l *Ledger) Due(ctx context.Context, shard int, max int) ([]event.Timer, error) {
-	if shard < 0 || shard >= l.keys.shards || max <= 0 {
-		return nil, errs.New(errs.Invalid, "ledger: due: shard %d, at most %d", shard, max)
+	return l.Overdue(ctx, shard, max, 0)
+}
+
+// Overdue is Due for timers whose time came so long ago.
+func (l *Ledger) Overdue(ctx context.Context, shard int, max int, by time.Duration) ([]event.Timer, error) {
+	if shard < 0 || shard >= l.keys.shards || max <= 0 || by < 0 {
+		return nil, errs.New(errs.Invalid, "ledger: due: shard %d, at most %d, by %v", shard, max, by)
 	}
 	now := l.now()
-	v, err := l.run(ctx, "due", call{l.scripts.due, []string{l.keys.Due(shard)},
-		[]any{now.UnixMilli(), max, now.Add(ClaimTime).UnixMilli()}})
+	v, err := l.run(ctx, "due", call{l.scripts.due, []string{l.keys.Due(shard), l.keys.DueTraces(shard)},
+		[]any{now.Add(-by).UnixMilli(), max, now.Add(ClaimTime).UnixMilli()}})
 	if err != nil {
 		return nil, err
 	}
-	out := make([]event.Timer, 0, len(v)/2)
-	for i := 0; i+1 < len(v); i += 2 {
+	out := make([]event.Timer, 0, len(v)/3)
+	for i := 0; i+2 < len(v); i += 3 {
 		p := strings.Split(str(v, i), "|")
 		if len(p) != 4 {
 			continue
 		}
-		out = append(out, event.Timer{Kind: p[0], Namespace: p[1], Name: p[2], Device: p[3], Shard: shard, Due: fromMS(str(v, i+1))})
+		out = append(out, event.Timer{Kind: p[0], Namespace: p[1], Name: p[2], Device: p[3], Shard: shard, Due: fromMS(str(v, i+1)), Trace: str(v, i+2)})
 	}
 	return out, nil
 }
@@ -47,10 +54,18 @@ func (l *Ledger) DoneDue(ctx context.Context, shard int, ts []event.Timer) error
 		return nil
 	}
 	members := make([]any, len(ts))
+	var traces []string
 	for i, t := range ts {
-		members[i] = "~" + timerName(t)
+		name := "~" + timerName(t)
+		members[i] = name
+		if t.Trace != "" {
+			traces = append(traces, name)
+		}
 	}
-	return wrap(l.rdb.ZRem(ctx, l.keys.Due(shard), members...).Err(), "done due")
+	if err := l.rdb.ZRem(ctx, l.keys.Due(shard), members...).Err(); err != nil || len(traces) == 0 {
+		return wrap(err, "done due")
+	}
+	return wrap(l.rdb.HDel(ctx, l.keys.DueTraces(shard), traces...).Err(), "done due")
 }
 
 // MarkDue asks for a timer, in the device's shard (Device, or Name of a status timer), else in the application's.
@@ -61,7 +76,7 @@ func (l *Ledger) MarkDue(ctx context.Context, t event.Timer) error {
 	}
 	shard := l.keys.shardOf(t.Namespace, t.Name)
 	switch t.Kind {
-	case DueAdvance, DueStatus, DueHook:
+	case DueAdvance, DueStatus, DueCertificate, DueHook, DueHookSource:
 	case DueDeadline, DueCommand:
 		shard = l.keys.shardOf(t.Namespace, t.Device)
 	default:
@@ -70,6 +85,9 @@ func (l *Ledger) MarkDue(ctx context.Context, t event.Timer) error {
 	at := t.Due
 	if at.IsZero() {
 		at = l.now()
+	}
+	if err := l.traceTimer(ctx, shard, t, at); err != nil {
+		return err
 	}
 	return wrap(l.rdb.ZAddLT(ctx, l.keys.Due(shard), redis.Z{Score: float64(at.UnixMilli()), Member: timerName(t)}).Err(), "mark due")
 }

@@ -58,6 +58,7 @@ type HookState struct {
 	FailingSince               time.Time
 	Last                       string    // JSON of the last attempt, the function's
 	Handshake                  string    // JSON, the function's
+	Permit                     string    // JSON, the function's: what came through the handshake's callback
 	Rest                       time.Time // the line rests until then
 	Generation                 int64     // of the Webhook when its status was written last; 0: it changed, or never
 	Written                    time.Time // when that was
@@ -212,13 +213,14 @@ func (l *Ledger) HookState(ctx context.Context, h Hook) (HookState, error) {
 	n := func(k string) int64 { return int64(u64(m[k])) }
 	return HookState{
 		Delivered: n("ok"), Failed: n("bad"), Dropped: n("drop"), Waiting: waiting.Val(), FailuresInARow: n("fails"), FailingSince: fromMS(m["since"]),
-		Last: m["last"], Handshake: m["shake"], Rest: fromMS(m["rest"]), Generation: n("gen"), Written: fromMS(m["wrote"]), Dirty: m["dirty"] == "1",
+		Last: m["last"], Handshake: m["shake"], Permit: m["permit"], Rest: fromMS(m["rest"]), Generation: n("gen"), Written: fromMS(m["wrote"]), Dirty: m["dirty"] == "1",
 	}, nil
 }
 
 // HookNote is what SetHook writes.
 type HookNote struct {
 	Handshake  string // when not ""
+	Permit     string // when not ""
 	Generation int64  // of the Webhook whose status is about to be written, when not 0
 	Written    bool   // the status was written
 	Changed    bool   // the Webhook is another one than that whose status was written
@@ -234,6 +236,9 @@ func (l *Ledger) SetHook(ctx context.Context, h Hook, n HookNote) error {
 	p := l.rdb.TxPipeline()
 	if n.Handshake != "" {
 		p.HSet(ctx, key, "shake", n.Handshake)
+	}
+	if n.Permit != "" {
+		p.HSet(ctx, key, "permit", n.Permit)
 	}
 	if n.Generation > 0 {
 		p.HSet(ctx, key, "gen", n.Generation)

@@ -31,6 +31,24 @@ func delivery(i int, at time.Time) HookDelivery {
 }
 
 // testHooks: a delivery is in the line once, one sender at a time has it, and what failed comes when it is due.
+// What comes through a webhook source is counted, its last words are kept, and somebody is told to write its status.
+func testHookSource(e *env) {
+	h := Hook{Namespace: "plant", Name: "ci"}
+	for _, n := range []HookSourceNote{{Took: `{"event":"1"}`}, {Refused: `{"cause":"signature"}`}, {Took: `{"event":"2"}`}} {
+		e.must(e.l.NoteHookSource(e.ctx, h, n, time.Second))
+	}
+	got, err := e.l.HookSource(e.ctx, h)
+	if want := (HookSourceState{Accepted: 2, Refused: 1, LastTook: `{"event":"2"}`, LastRefused: `{"cause":"signature"}`}); err != nil || got != want {
+		e.Errorf("%+v %v, want %+v", got, err, want)
+	}
+	if err := e.l.NoteHookSource(e.ctx, h, HookSourceNote{Took: strings.Repeat("x", MaxHookNote+1)}, time.Second); !errs.Is(err, errs.TooLarge) {
+		e.Errorf("too much: %v", err)
+	}
+	if got, err := e.l.HookSource(e.ctx, Hook{Namespace: "plant", Name: "other"}); err != nil || got != (HookSourceState{}) {
+		e.Errorf("nothing came: %+v %v", got, err)
+	}
+}
+
 func testHooks(e *env) {
 	h := Hook{Namespace: "plant", Name: "mes"}
 	queue := func(d HookDelivery, want string) {

@@ -111,6 +111,9 @@ func (k Keys) HookDeliveries(h Hook) string { return k.hook(h, "wd:") }
 // HookOrder orders a webhook's deliveries by the time when they came.
 func (k Keys) HookOrder(h Hook) string { return k.hook(h, "wo:") }
 
+// HookSource is what came through a webhook source.
+func (k Keys) HookSource(h Hook) string { return k.hook(h, "wi:") }
+
 func (k Keys) hook(h Hook, kind string) string {
 	return k.Prefix(k.shardOf(h.Namespace, h.Name)) + kind + h.String()
 }
@@ -166,6 +169,9 @@ func (k Keys) LabelKey(shard int, ns, key string) string {
 
 // Due orders a shard's timers by their time; those that were given out by the time when they come again.
 func (k Keys) Due(shard int) string { return k.Prefix(shard) + "due" }
+
+// DueTraces are the traceparents of a shard's timers.
+func (k Keys) DueTraces(shard int) string { return k.Due(shard) + ":tp" }
 
 // Claimed is where the timers that were given out wait: Due itself.
 func (k Keys) Claimed(shard int) string { return k.Due(shard) }

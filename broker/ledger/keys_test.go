@@ -170,7 +170,7 @@ func TestDocIsCurrent(t *testing.T) {
 	for _, k := range KeyTable() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.Name, k.Type, k.TTL, k.Owner, strings.ReplaceAll(k.Content, "|", `\|`))
 	}
-	b.WriteString("\nPub/sub channels: `wb:wake:<instance>` of one gateway process, `wb:wake` of all. Messages are words: `desired <namespace> <device> <epoch>`, `command <namespace> <device> <epoch>`, `superseded <namespace> <device> <epoch>`, `verdict <session>`, `settings`.\n\n## Scripts\n\nThe first key of a script that touches devices is its shard's era; the other keys are made from the shard's prefix. The text of a script is the prelude (when it touches devices) and its file.\n")
+	b.WriteString("\nPub/sub channels: `wb:wake:<instance>` of one gateway process, `wb:wake` of all. Messages are words: `desired <namespace> <device> <epoch>`, `command <namespace> <device> <epoch>`, `superseded <namespace> <device> <epoch>`, `disconnect <namespace> <device> <epoch> <milliseconds>`, `verdict <session>`, `settings`.\n\n## Scripts\n\nThe first key of a script that touches devices is its shard's era; the other keys are made from the shard's prefix. The text of a script is the prelude (when it touches devices) and its file.\n")
 	section := func(title, folder string, names []string, read func(string) []string) {
 		fmt.Fprintf(&b, "\n### %s\n", title)
 		for _, n := range names {

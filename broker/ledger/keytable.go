@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // KeySpec describes the keys of one kind.
@@ -49,10 +51,11 @@ func KeyTable() []KeySpec {
 		{"wb:{NN}:ct:<ns>/<device>", "hash", "-", "gateways, command", "command's id → boot id of the device that was told"},
 		{"wb:{NN}:cz:<ns>/<device>", "hash", ttl(ResultTTL) + " since the last", "command", fmt.Sprintf("command's id → JSON: the last %d results", MaxResults)},
 		{"wb:{NN}:czl:<ns>/<device>", "list", ttl(ResultTTL) + " since the last", "command", "their ids, oldest first"},
-		{"wb:{NN}:wh:<ns>/<hook>", "hash", ttl(HookTTL) + " since the last", "webhook", "a webhook: `ok` `bad` `drop` counts, `size` bytes of its deliveries, `fails` in a row `since` (ms), `last` attempt, `shake` handshake, `busy` until (ms) `token` of who sends, `rest` (ms): no post before it, `gen` `wrote` (ms) `dirty` of its status"},
+		{"wb:{NN}:wh:<ns>/<hook>", "hash", ttl(HookTTL) + " since the last", "webhook", "a webhook: `ok` `bad` `drop` counts, `size` bytes of its deliveries, `fails` in a row `since` (ms), `last` attempt, `shake` handshake, `permit` given through the callback, `busy` until (ms) `token` of who sends, `rest` (ms): no post before it, `gen` `wrote` (ms) `dirty` of its status"},
 		{"wb:{NN}:wq:<ns>/<hook>", "zset", ttl(HookTTL) + " since the last", "webhook", fmt.Sprintf("deliveries that wait, by their next attempt (ms), at most %d; in the shard of the webhook's name", MaxHookQueue)},
 		{"wb:{NN}:wd:<ns>/<hook>", "hash", ttl(HookTTL) + " since the last", "webhook", "delivery's id → JSON: the event and its attempts"},
 		{"wb:{NN}:wo:<ns>/<hook>", "zset", ttl(HookTTL) + " since the last", "webhook", fmt.Sprintf("deliveries by the time when they came (ms); of the finished ones the last %d", MaxHookLog)},
+		{"wb:{NN}:wi:<ns>/<hook>", "hash", ttl(HookTTL) + " since the last", "api", "a webhook source: `ok` `no` counts of requests, `took` and `refused` JSON of the last of each"},
 		{"wb:{NN}:a:<ns>/<app>", "hash", ttl(RemovedTTL) + " when removed", deploy, "target: `seq` `rev` `st` (state) `stop` `paused` `halted` `dl` (ms) `uid` `sel` (selection, JSON; names of this shard only); `gen` of walks, `dirty` while one is due; `gone` when removed"},
 		{"wb:{NN}:as:<ns>", "set", "-", deploy, "applications that have a target"},
 		{"wb:{NN}:r:<ns>/<app>", "hash", "-", deploy, "revision → JSON: digest, size, manifest; of the target and of what is desired anywhere"},
@@ -67,6 +70,7 @@ func KeyTable() []KeySpec {
 		{"wb:{NN}:lk:<ns>:<label>", "zset", "-", deploy, "label index: devices that have the label, by name"},
 		{"wb:{NN}:ns", "hash", "-", both, "namespace → devices that PutDevice told of"},
 		{"wb:{NN}:due", "zset", "-", both + ", gateways", "timers `kind|namespace|name|device`, by time (ms); with `~` before it, those that were given out, by the time when they come again"},
+		{"wb:{NN}:due:tp", "hash", "-", both + ", gateways", "timer → traceparent of the work that marked it, when that is traced; with `~` before it, of one that was given out"},
 		{"wb:{NN}:holder", "string", "the caller's", gateways, "instance that ticks the shard"},
 		{"wb:{NN}:feed", "stream", "-", both, fmt.Sprintf("changes for views, about %d: `t` time (ms), `d` device, `k` kind, `a` application, `f` from, `o` to, `s` state, `r` reason, `m` message", FeedLength)},
 		{"wb:{NN}:leases", "zset", "-", gateways, "affinity leases by their end (ms)"},
@@ -79,6 +83,12 @@ func KeyTable() []KeySpec {
 		{"wb:module:<ns>:<digest>", "string", ttl(ModuleTTL) + " since the last use", deploy, "a module's bytes"},
 		{"wb:verdict:<session>", "string", ttl(VerdictTTL), "enroll", "JSON: answer to an enrollment"},
 		{"wb:op:<ns>:<operation>", "hash", ttl(OperationTTL) + " since the last change", "command", "a command to many: `d:<device>` → asked or the status, `n:<status>` how many, `n:devices`, `listed` when no more will be asked"},
+		{"wb:trace:{<trace>}:s", "list", ttl(trace.KeepFor) + " since the first", "all", fmt.Sprintf("JSON: spans of a trace, at most %d", trace.MaxSpans)},
+		{"wb:trace:{<trace>}:m", "hash", ttl(trace.KeepFor), "all", fmt.Sprintf("`dropped` spans that there was no room for, `followed` devices that were dispatched in the trace, of which the first %d are followed", trace.MaxFollowed)},
+		{"wb:trace:index", "zset", "-", "all", fmt.Sprintf("trace ids by the time of their first span (ms), about %d", trace.MaxTraces)},
+		{"wb:trace:tidy", "string", "10 s", "all", "somebody has looked at the traces' limits just now"},
+		{"wb:trace:e:<hash>", "string", ttl(trace.KeepFor), "all", "trace id of an event, by the first 16 bytes of SHA-256(id)"},
+		{"wb:trace:n:<ns>/<app>", "string", ttl(trace.KeepFor), "all", "id of the trace in which the application's target was last set"},
 		{"wb:once:<hash>", "string", ttl(OnceTTL), "functions", "mark of an event that was handled: the first 16 bytes of SHA-256(source, 0, id)"},
 	}
 }

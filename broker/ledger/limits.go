@@ -35,6 +35,7 @@ const (
 	MaxHookLog   = 200      // finished deliveries remembered per webhook
 	MaxHookEvent = 64 << 10 // bytes of an event that goes to webhooks, structured
 	MaxHookBytes = 16 << 20 // of all deliveries of one webhook
+	MaxHookNote  = 4 << 10  // bytes of what is kept of the last request through a webhook source
 
 	walkChunk    = 200  // devices that one script call of SetTarget or RemoveApp touches
 	callChunk    = 128  // devices of one shard in one script call elsewhere

@@ -136,6 +136,24 @@ func (l *Ledger) answer(v []any, d event.Device, what, era string, epoch uint64)
 	return cs, nil
 }
 
+// Decline fails a device in flight that answered that it would not take the command: until another sequence, or, when
+// the reason is that it has no place for one more application, until it has removed one. It does nothing when the
+// attempt is not the target's, another revision is wanted, or the device is not in flight; said again, it returns the
+// same changes.
+func (l *Ledger) Decline(ctx context.Context, c event.CommandCompleted) ([]event.Change, error) {
+	if err := checkMember(App{Namespace: c.Device.Namespace, Name: c.App}, c.Device); err != nil {
+		return nil, err
+	}
+	if !named(c.Reason) {
+		return nil, errs.New(errs.Invalid, "ledger: %s declines %s because of %q", c.Device, c.App, c.Reason)
+	}
+	v, err := l.run(ctx, "decline", l.deviceCall(l.decline, c.Device, c.App, dec(c.Attempt), text(c.Revision), c.Reason, text(c.Message)))
+	if err != nil {
+		return nil, err
+	}
+	return changes(str(v, 0))
+}
+
 // Trap counts one wasm fault. fresh is false when (boot, seq) was counted before.
 func (l *Ledger) Trap(ctx context.Context, t event.Trapped) (fresh bool, err error) {
 	if err := checkDevice(t.Device); err != nil {

@@ -268,6 +268,8 @@ func (l *Ledger) Dispatch(ctx context.Context, app App, sequence uint64, until t
 	if err := checkApp(app); err != nil || len(devs) == 0 {
 		return 0, err
 	}
+	ctx, follow, span := l.traceDispatch(ctx, app, len(devs))
+	defer func() { span.End(err) }()
 	var calls []call
 	for _, p := range l.byShard(devs) {
 		args := []any{dec(sequence), until.UnixMilli()}
@@ -275,7 +277,11 @@ func (l *Ledger) Dispatch(ctx context.Context, app App, sequence uint64, until t
 			if devs[n].Namespace != app.Namespace {
 				return 0, errs.New(errs.Invalid, "ledger: device %s is not of the namespace of %s", devs[n], app)
 			}
-			args = append(args, devs[n].Name)
+			if n < follow {
+				args = append(args, "+"+devs[n].Name)
+			} else {
+				args = append(args, devs[n].Name)
+			}
 		}
 		calls = append(calls, l.appCall(l.dispatch, p.shard, app, args...))
 	}

@@ -370,6 +370,48 @@ func testRefuse(e *env) {
 	e.code(e.l.Refuse(e.ctx, blink, 2, a, "InsufficientMemory", ""), errs.Stale)
 }
 
+// testDecline: a device that has no place for one more application fails with that reason at once, and goes on when it
+// has removed another one.
+func testDecline(e *env) {
+	a := dev("a")
+	e.put(a, nil)
+	e.connect(a, 1)
+	e.report(a, 1, 1, true, map[string]event.AppState{"old": {State: "Running", Revision: "old-1", Attempt: 1, Running: "old-1", Confirmed: true}})
+	e.target(to(1, 1), Selection{All: true})
+	e.dispatch(1, a)
+	answer := event.CommandCompleted{Device: a, App: "blink", Revision: "blink-1", Attempt: 1, Status: "Refused", Reason: "TooManyApps"}
+	decline := func(c event.CommandCompleted) []event.Change {
+		cs, err := e.l.Decline(e.ctx, c)
+		e.must(err)
+		return cs
+	}
+	for _, other := range []func(*event.CommandCompleted){
+		func(c *event.CommandCompleted) { c.Attempt = 2 }, func(c *event.CommandCompleted) { c.Revision = "blink-2" }, func(c *event.CommandCompleted) { c.App = "else" },
+	} {
+		c := answer
+		other(&c)
+		if cs := decline(c); len(cs) != 0 {
+			e.Fatalf("%+v => %v", c, cs)
+		}
+	}
+	want := []event.Change{{App: "blink", From: "inflight", To: "failed", Revision: "blink-1", Reason: "TooManyApps"}}
+	same(e, "changes", decline(answer), want)
+	same(e, "changes again", decline(answer), want)
+	same(e, "counts", e.counts(), Counts{Desired: 1, Failed: 1, Reasons: map[string]int{"TooManyApps": 1}, Failing: []Failing{{"a", "blink-1", "TooManyApps", ""}}})
+	before := e.desired(a).Version
+	e.report(a, 1, 2, false, nil, "old")
+	e.wantSet(a, SetInFlight)
+	if d := e.desired(a); d.Version == before || d.Apps["blink"].Revision != "blink-1" {
+		e.Fatalf("the gateway does not look again: %+v", d)
+	}
+	e.report(a, 1, 3, true, running(1, 1))
+	e.wantSet(a, SetDone)
+	bad := answer
+	bad.Reason = ""
+	_, err := e.l.Decline(e.ctx, bad)
+	e.code(err, errs.Invalid)
+}
+
 func testExpire(e *env) {
 	a, b := dev("a"), dev("b")
 	for i, d := range []event.Device{a, b} {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 //go:embed scripts/*.lua
@@ -15,7 +17,7 @@ var scriptFiles embed.FS
 // scripts holds every script; the name of a field is the name of its file.
 type scripts struct {
 	// With the prelude: they touch devices.
-	connect, disconnect, report, trap           *redis.Script // report's
+	connect, disconnect, report, trap, decline  *redis.Script // report's
 	put, delete, target, walk, walked, remove   *redis.Script // deploy's
 	dispatch, refuse, expire                    *redis.Script // deploy's
 	ask, finish                                 *redis.Script // command's
@@ -29,7 +31,7 @@ type scripts struct {
 }
 
 // withPrelude names the scripts that prelude.lua is put before.
-const withPrelude = " connect disconnect report trap put delete target walk walked remove dispatch refuse expire desired counts candidates standing view ask take finish "
+const withPrelude = " connect disconnect report trap put delete target walk walked remove dispatch refuse expire decline desired counts candidates standing view ask take finish "
 
 // source returns a script as Redis gets it: the prelude when it needs it, the package's limits filled in.
 func source(name string) string {
@@ -61,7 +63,7 @@ func loadScripts() scripts {
 	return scripts{
 		connect: s("connect"), disconnect: s("disconnect"), report: s("report"), trap: s("trap"), put: s("put"),
 		delete: s("delete"), target: s("target"), walk: s("walk"), walked: s("walked"), remove: s("remove"),
-		dispatch: s("dispatch"), refuse: s("refuse"), expire: s("expire"), desired: s("desired"),
+		dispatch: s("dispatch"), refuse: s("refuse"), expire: s("expire"), decline: s("decline"), desired: s("desired"),
 		counts: s("counts"), candidates: s("candidates"), standing: s("standing"), view: s("view"),
 		append: s("append"), admit: s("admit"), due: s("due"), hold: s("hold"), era: s("era"), copy: s("copy"),
 		ready: s("ready"), setting: s("setting"), verdict: s("verdict"),
@@ -78,8 +80,14 @@ type call struct {
 }
 
 // run calls one script.
-func (l *Ledger) run(ctx context.Context, what string, c call) ([]any, error) {
-	out, err := c.script.Run(ctx, l.rdb, c.keys, c.args...).Slice()
+func (l *Ledger) run(ctx context.Context, what string, c call) (out []any, err error) {
+	if trace.Traced(ctx) {
+		one := []call{c}
+		span := traced(ctx, what, one)
+		defer func() { span.End(err) }()
+		c = one[0]
+	}
+	out, err = c.script.Run(ctx, l.rdb, c.keys, c.args...).Slice()
 	if err != nil && err != redis.Nil {
 		return nil, wrap(err, what)
 	}
@@ -88,7 +96,7 @@ func (l *Ledger) run(ctx context.Context, what string, c call) ([]any, error) {
 
 // pipe calls many scripts in one round trip per node. Either all answered, or there is an error; those that
 // answered before an error have had their effect.
-func (l *Ledger) pipe(ctx context.Context, what string, calls []call) ([][]any, error) {
+func (l *Ledger) pipe(ctx context.Context, what string, calls []call) (out [][]any, err error) {
 	if len(calls) == 0 {
 		return nil, nil
 	}
@@ -96,7 +104,11 @@ func (l *Ledger) pipe(ctx context.Context, what string, calls []call) ([][]any, 
 		out, err := l.run(ctx, what, calls[0])
 		return [][]any{out}, err
 	}
-	out := make([][]any, len(calls))
+	if trace.Traced(ctx) {
+		span := traced(ctx, what, calls)
+		defer func() { span.End(err) }()
+	}
+	out = make([][]any, len(calls))
 	todo := make([]int, len(calls))
 	for i := range calls {
 		todo[i] = i

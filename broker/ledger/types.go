@@ -124,6 +124,9 @@ type Desired struct {
 	// Keep names applications that select the device and have not been dispatched to it (in this era): leave
 	// what runs of them alone.
 	Keep []string
+	// Traces are the traceparents of applications that were dispatched in a trace that follows the device, until
+	// the device has said what became of it. Mostly nil.
+	Traces map[string]string
 }
 
 // Target is what an application wants of every device that it selects.
@@ -208,6 +211,7 @@ type GatewaySettings struct {
 	PreAuthPerAddress int           `json:"preAuthPerAddress,omitempty"` // connections
 	CertificateLife   time.Duration `json:"certificateLife"`
 	AttestationMode   string        `json:"attestationMode,omitempty"`
+	Disabled          bool          `json:"disabled,omitempty"` // takes no sessions and ends those it has
 }
 
 // Verdict is enroll's answer to a session that waits for one.

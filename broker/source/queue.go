@@ -35,15 +35,18 @@ type queue struct {
 	byKey  map[object]*waiting
 	order  []object // those that may be taken
 	closed bool
+	// after runs a function once a change may go, when changes are held back for that long; nil: they go at once.
+	after func(object, func())
 }
 
 type waiting struct {
 	changes []change // 0 to 2
 	out     bool     // with a poster
+	held    bool     // until its time has come
 }
 
-func newQueue() *queue {
-	q := &queue{byKey: map[object]*waiting{}}
+func newQueue(after func(object, func())) *queue {
+	q := &queue{byKey: map[object]*waiting{}, after: after}
 	q.wake = sync.NewCond(&q.mu)
 	return q
 }
@@ -64,10 +67,29 @@ func (q *queue) put(c change) {
 		q.byKey[c.key] = w
 	}
 	if len(w.changes) == 0 && !w.out {
-		q.order = append(q.order, c.key)
-		q.wake.Signal()
+		q.ready(c.key, w)
 	}
 	w.changes = coalesce(w.changes, c)
+}
+
+// ready lets an object be taken, when its time has come.
+func (q *queue) ready(k object, w *waiting) {
+	if q.after == nil {
+		q.order = append(q.order, k)
+		q.wake.Signal()
+		return
+	}
+	if w.held {
+		return
+	}
+	w.held = true
+	q.after(k, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		w.held = false
+		q.order = append(q.order, k)
+		q.wake.Signal()
+	})
 }
 
 // coalesce appends a change to those of the same object that nobody has been told of yet.
@@ -77,6 +99,9 @@ func coalesce(have []change, c change) []change {
 	}
 	if n := len(have); n > 0 && have[n-1].typ != event.RefDelete {
 		c.typ = have[n-1].typ // an added object that changed is still one that was added
+		if c.version.trace == "" {
+			c.version.trace = have[n-1].version.trace // nobody was told of it yet
+		}
 		have[n-1] = c
 		return have
 	}
@@ -121,8 +146,7 @@ func (q *queue) done(cs []change) {
 			delete(q.byKey, c.key)
 			continue
 		}
-		q.order = append(q.order, c.key)
-		q.wake.Signal()
+		q.ready(c.key, w)
 	}
 }
 

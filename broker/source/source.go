@@ -18,6 +18,7 @@ package source
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,9 @@ const (
 	// list or watch.
 	minRetry = 100 * time.Millisecond
 	maxRetry = 2 * time.Second
+	// againSome objects are said again at once, then there is a pause of againPause.
+	againSome  = 100
+	againPause = time.Second
 	// requests is the client's own rate limit, per second; client-go's default of 5 would delay restarts.
 	requests = 100
 )
@@ -66,6 +70,11 @@ type Options struct {
 	Resources []schema.GroupVersionResource
 	// Kinds of resources, when discovery shall not be asked. Those of wasmbed.io are known.
 	Kinds map[schema.GroupVersionResource]string
+	// Hold is how long changes of a resource are held back, so that those that follow one another become one; nil: none
+	// is. For a source that says again what another may have missed.
+	Hold func(schema.GroupVersionResource) time.Duration
+	// Again is how often everything that is there is said once more; 0: never. For a broker that may lose what it took.
+	Again time.Duration
 	// Source is the source attribute; default: the API's URL, as Knative's does.
 	Source string
 	Log    *slog.Logger
@@ -75,10 +84,10 @@ type Options struct {
 	Discovery discovery.DiscoveryInterface
 }
 
-// Default is what Wasmbed's functions listen to.
+// Default is every kind of ours: functions listen to some, webhooks to any.
 func Default() []schema.GroupVersionResource {
 	gv := schema.GroupVersion{Group: "wasmbed.io", Version: "v1alpha1"}
-	return []schema.GroupVersionResource{gv.WithResource("applications"), gv.WithResource("devices"), gv.WithResource("gateways"), gv.WithResource("modules"), gv.WithResource("webhooks"), gv.WithResource("webhooksources")}
+	return []schema.GroupVersionResource{gv.WithResource("applications"), gv.WithResource("devices"), gv.WithResource("gateways"), gv.WithResource("modules"), gv.WithResource("revisions"), gv.WithResource("webhooks"), gv.WithResource("webhooksources")}
 }
 
 func knownKind(r schema.GroupVersionResource) string {
@@ -133,7 +142,15 @@ func New(cfg *rest.Config, sink Sink, o Options) (*Source, error) {
 	} else if !strings.Contains(o.Source, "/") {
 		o.Source = "https://" + o.Source // host:port alone is no URI
 	}
-	return &Source{o: o, sink: sink, queue: newQueue(), nonce: event.NewID()}, nil
+	return &Source{o: o, sink: sink, queue: newQueue(o.after()), nonce: event.NewID()}, nil
+}
+
+// after holds changes back as o.Hold says.
+func (o Options) after() func(object, func()) {
+	if o.Hold == nil {
+		return nil
+	}
+	return func(k object, ready func()) { time.AfterFunc(o.Hold(k.resource), ready) }
 }
 
 // Listed reports whether every resource has been listed once: what existed is announced or waits to be.
@@ -169,10 +186,31 @@ func (s *Source) watch(ctx context.Context, r schema.GroupVersionResource) {
 	// client-go logs through klog, at its own ideas of what is worth it; errors are ours to say.
 	quiet := klog.New(nil)
 	ctx = klog.NewContext(ctx, quiet)
-	cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, &watched{s: s, resource: r, kind: kind, known: map[string]version{}}, cache.ReflectorOptions{
+	store := &watched{s: s, resource: r, kind: kind, known: map[string]version{}}
+	if s.o.Again > 0 {
+		go s.again(ctx, store)
+	}
+	cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, store, cache.ReflectorOptions{
 		Name: r.Resource, Logger: &quiet,
 		Backoff: &wait.Backoff{Duration: minRetry, Cap: maxRetry, Factor: 2, Steps: 8, Jitter: 0.5},
 	}).RunWithContext(ctx)
+}
+
+// again says everything of a resource once more in each period, and rests in between, so that functions come to rest too.
+func (s *Source) again(ctx context.Context, w *watched) {
+	period := time.NewTicker(s.o.Again)
+	defer period.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-period.C:
+		}
+		w.again()
+		for w.some(againSome) {
+			sleep(ctx, againPause)
+		}
+	}
 }
 
 // kind finds a resource's kind, waiting for an API that is away. "" when ctx ended.
@@ -251,6 +289,14 @@ func (s *Source) say(ctx context.Context, es []ce.Event) bool {
 	return true
 }
 
+// rounds tells what is said again from what was said: it is another event.
+func rounds(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return "/" + strconv.Itoa(n)
+}
+
 // event makes the CloudEvent of a change.
 func (s *Source) event(w change) (ce.Event, error) {
 	apiVersion := w.key.resource.GroupVersion().String()
@@ -261,7 +307,10 @@ func (s *Source) event(w change) (ce.Event, error) {
 	if w.key.namespace != "" {
 		opts = append(opts, event.In(w.key.namespace))
 	}
-	return event.New(w.typ, s.o.Source, subject, event.DeriveID(s.nonce, w.typ, w.version.uid, w.version.resource), ref, opts...)
+	if w.version.trace != "" {
+		opts = append(opts, event.Ext(event.ExtTraceParent, w.version.trace))
+	}
+	return event.New(w.typ, s.o.Source, subject, event.DeriveID(s.nonce, w.typ, w.version.uid, w.version.resource+rounds(w.version.round)), ref, opts...)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -1,7 +1,10 @@
 package source
 
 import (
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -9,10 +12,15 @@ import (
 
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // version is what is remembered of an object.
-type version struct{ uid, resource string }
+type version struct {
+	uid, resource string
+	trace         string // of the request that last changed it, when it says one (trace.Annotation)
+	round         int    // in which it is said again
+}
 
 // watched is what a reflector writes to: one resource. It remembers which version of which object it has
 // announced, so that a new list says what changed while nobody watched.
@@ -24,6 +32,8 @@ type watched struct {
 	mu     sync.Mutex
 	known  map[string]version // by namespace/name
 	listed bool
+	round  int      // of saying everything again
+	left   []string // keys that this round has still to say
 }
 
 var _ cache.TransformingStore = (*watched)(nil)
@@ -36,7 +46,11 @@ func (w *watched) Transformer() cache.TransformFunc {
 		if !ok {
 			return obj, nil // cache.DeletedFinalStateUnknown; not seen by a reflector's store
 		}
-		m.ObjectMeta = metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
+		keep := metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
+		if tp := trace.Annotated(m.Annotations[trace.Annotation], m.Generation, time.Now()); tp != "" {
+			keep.Annotations = map[string]string{trace.Annotation: tp}
+		}
+		m.ObjectMeta = keep
 		return m, nil
 	}
 }
@@ -46,7 +60,7 @@ func split(obj any) (key string, ns, name string, v version, err error) {
 	if !ok {
 		return "", "", "", v, errs.New(errs.Internal, "%T where metadata is expected", obj)
 	}
-	return m.Namespace + "/" + m.Name, m.Namespace, m.Name, version{string(m.UID), m.ResourceVersion}, nil
+	return m.Namespace + "/" + m.Name, m.Namespace, m.Name, version{uid: string(m.UID), resource: m.ResourceVersion, trace: m.Annotations[trace.Annotation]}, nil
 }
 
 // Add, Update: an object is there.
@@ -69,10 +83,14 @@ func (w *watched) there(obj any) error {
 func (w *watched) see(key, ns, name string, v version) {
 	old, known := w.known[key]
 	switch {
-	case known && old == v:
+	case known && old.uid == v.uid && old.resource == v.resource:
 		return
 	case known && old.uid == v.uid:
-		w.say(event.RefUpdate, ns, name, v)
+		said := v
+		if old.trace == v.trace {
+			said.trace = "" // that request's change was announced: this is another
+		}
+		w.say(event.RefUpdate, ns, name, said)
 	default:
 		if known {
 			w.say(event.RefDelete, ns, name, old) // another object under the same name
@@ -122,6 +140,32 @@ func (w *watched) Replace(list []any, _ string) error {
 	return nil
 }
 
+// again begins to say everything that is there once more. It mends what a broker took and lost.
+func (w *watched) again() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.round++
+	w.left = slices.Sorted(maps.Keys(w.known))
+}
+
+// some says a part of it, at most n objects; what went meanwhile is left out. False: that was all.
+func (w *watched) some(n int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ; n > 0 && len(w.left) > 0; n-- {
+		key := w.left[0]
+		w.left = w.left[1:]
+		v, there := w.known[key]
+		if !there {
+			continue
+		}
+		v.trace, v.round = "", w.round
+		ns, name := cut(key)
+		w.say(event.RefUpdate, ns, name, v)
+	}
+	return len(w.left) > 0
+}
+
 // Resync is never asked for.
 func (w *watched) Resync() error { return nil }
 
@@ -135,5 +179,8 @@ func cut(key string) (ns, name string) {
 }
 
 func (w *watched) say(typ, ns, name string, v version) {
+	if typ == event.RefDelete {
+		v.trace = "" // the last change is not what deletes it
+	}
 	w.s.queue.put(change{key: object{w.resource, ns, name}, kind: w.kind, typ: typ, version: v})
 }

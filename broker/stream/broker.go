@@ -40,6 +40,7 @@ import (
 
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // Options of a Broker; zero values are defaults (limits.go).
@@ -78,6 +79,9 @@ type Options struct {
 	Registry prometheus.Registerer
 	Log      *slog.Logger
 	Now      func() time.Time
+	// Trace records deliveries that nobody answered, and dead letters, of events that are traced; nil: nothing. Those
+	// that were taken the subscriber records, from what it is told in tracestate.
+	Trace *trace.Tracer
 }
 
 // Broker is the embedded broker. Its Handler accepts events from the start; Run delivers.

@@ -97,7 +97,9 @@ func (b *Broker) deliver(ctx context.Context, q *queue, e *entry) {
 		b.log.Info("a subscriber can be reached again", "trigger", q.name)
 		b.signal()
 	}
-	q.m.seconds.Observe(b.o.Now().Sub(start).Seconds())
+	end := b.o.Now()
+	q.m.seconds.Observe(end.Sub(start).Seconds())
+	b.traceFailure(q, e, o, start, end)
 	b.settle(q, e, o)
 }
 
@@ -123,6 +125,9 @@ func (b *Broker) attempt(ctx context.Context, q *queue, e *entry) outcome {
 	}
 	if tp, ok := r.get(event.ExtTraceParent); ok {
 		req.Header["Traceparent"] = []string{tp}
+		if sampled(tp) {
+			req.Header["Tracestate"] = []string{tracestate(&r, e)}
+		}
 	}
 	req.Body = http.NoBody
 	if len(r.data) > 0 {

@@ -47,6 +47,7 @@ func TestShippedTriggers(t *testing.T) {
 		event.DeviceCommandCompleted: "report", event.TelemetryReceived: "report", event.LogsReceived: "report",
 		event.CommandRequested: "command", event.DeviceCommandAnswered: "command", event.TimerDue + " command": "command", event.TimerDue + " webhook": "webhook-send",
 		event.BoardChangedType: "board", event.ModuleMissed: "deploy", event.RollbackDecided: "deploy", event.DeployRequested: "deploy", event.RolloutFailed: "rollback", event.RollbackRequested: "rollback",
+		event.ApplicationActionRequested: "deploy", event.DeviceActionRequested: "enroll",
 		event.TimerDue + " advance": "deploy", event.TimerDue + " deadline": "deploy", event.TimerDue + " status": "report", event.TimerDue + " other": "",
 	}
 	for _, typ := range []string{event.RefAdd, event.RefUpdate, event.RefDelete} {

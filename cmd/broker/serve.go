@@ -18,11 +18,13 @@ import (
 	"wasmbed.io/wasmbed/broker/source"
 	"wasmbed.io/wasmbed/broker/stream"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/redisurl"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // Config is the command's environment, prefix WASMBED_.
 type Config struct {
-	RedisURL         string        `envconfig:"REDIS_URL" default:"redis://127.0.0.1:6379" desc:"Redis that keeps the events; appendonly yes and appendfsync always make an accepted event survive a power cut"`
+	RedisURL         string        `envconfig:"REDIS_URL" default:"redis://127.0.0.1:6379" desc:"Redis that keeps the events, one server, a Redis Cluster or behind Sentinels (see gateway --help); appendonly yes and appendfsync always make an accepted event survive a power cut"`
 	Listen           string        `envconfig:"LISTEN" default:":8082" desc:"host:port of the ingress; also /healthz, /readyz and /metrics"`
 	Triggers         string        `envconfig:"TRIGGERS" default:"config/knative/triggers" desc:"folder with the Triggers, YAML of eventing.knative.dev/v1"`
 	Broker           string        `envconfig:"BROKER" default:"default" desc:"spec.broker of the Triggers that are meant"`
@@ -38,24 +40,33 @@ type Config struct {
 // serve runs the broker, and the source if there is one, until ctx ends. The order of the end: the source
 // stops first (it posts to the ingress), then the ingress, then the deliveries, then Redis is let go.
 func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
-	o, err := redis.ParseURL(cfg.RedisURL)
+	// A post shall be refused at once while Redis is away, not after go-redis' ten attempts to dial.
+	rdb, err := redisurl.Open(cfg.RedisURL, redisurl.Retries(1))
 	if err != nil {
-		return errs.New(errs.Invalid, "WASMBED_REDIS_URL: %w", err)
+		return errs.New(errs.CodeOf(err), "WASMBED_REDIS_URL: %w", err)
 	}
+	defer rdb.Close()
 	triggers, err := stream.LoadTriggers(os.DirFS(cfg.Triggers))
 	if err != nil {
 		return errs.New(errs.CodeOf(err), "WASMBED_TRIGGERS %s: %w", cfg.Triggers, err)
 	}
-	// A post shall be refused at once while Redis is away, not after go-redis' ten attempts to dial.
-	o.DialerRetries, o.MaxRetries = 1, 1
 	redis.SetLogger(quiet{log})
-	rdb := redis.NewClient(o)
-	defer rdb.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	t, err := trace.New(trace.Options{Component: "broker", Redis: rdb, Registry: registry, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := t.Close(end); err != nil {
+			log.Info("spans were lost", "err", err)
+		}
+	}()
 	b, err := stream.New(rdb, triggers, stream.Options{
 		Broker: cfg.Broker, Resolve: stream.FunctionsAt(cfg.FunctionsURL), Concurrency: cfg.Concurrency, Backlog: cfg.Backlog,
-		MaxMemory: cfg.MaxMemory, Timeout: cfg.Timeout, Grace: cfg.Grace, Registry: registry, Log: log,
+		MaxMemory: cfg.MaxMemory, Trace: t, Timeout: cfg.Timeout, Grace: cfg.Grace, Registry: registry, Log: log,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"wasmbed.io/wasmbed/internal/errs"
 )
@@ -32,6 +33,7 @@ func parts() []string {
 // call is what the command line asks for.
 type call struct {
 	part    string   // run this one alone
+	link    bool     // print a link that logs in
 	without []string // leave these out
 }
 
@@ -67,12 +69,17 @@ func parse(args []string) (c call, rest []string, err error) {
 				return c, nil, err
 			}
 			c.part = args[i]
+		case args[i] == "link":
+			c.link = true
 		default:
 			rest = append(rest, args[i])
 		}
 	}
 	if c.part != "" && len(c.without) > 0 {
 		return c, nil, errs.New(errs.Invalid, "part and --without exclude each other")
+	}
+	if c.link && (c.part != "" || len(c.without) > 0) {
+		return c, nil, errs.New(errs.Invalid, "link stands alone")
 	}
 	return c, rest, nil
 }
@@ -82,6 +89,9 @@ func (c call) with(part string) bool { return !slices.Contains(c.without, part) 
 func (c call) run(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err := cfg.check(); err != nil {
 		return err
+	}
+	if c.link {
+		return printLink(cfg.Dir, os.Stdout, time.Now())
 	}
 	if c.part != "" {
 		return runPart(ctx, cfg, c.part, log, os.Stdout)

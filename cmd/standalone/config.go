@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,11 +26,12 @@ type Config struct {
 	Emulation      string        `envconfig:"EMULATION" desc:"Emulated boards to make at the first start beside the host devices: qemu (one on Ethernet, one on a serial line), renode, or both with a comma (EMULATION does as well). Empty: none. Devices that ask for emulation get it anyway."`
 	Firmware       string        `default:"build/firmware" desc:"Folder of the firmware images of emulated boards; make firmware BOARD=… writes them."`
 	WebhookPrivate bool          `split_words:"true" default:"true" desc:"Webhooks may go to loopback and private addresses when they say allowPrivate. Set it to false where others than you may make webhooks."`
-	AssemblyScript string        `split_words:"true" default:"firmware/modules/node_modules/assemblyscript" desc:"Folder of npm's package assemblyscript, to compile it for people."`
+	AssemblyScript string        `envconfig:"COMPILE_ASSEMBLYSCRIPT" default:"firmware/modules/node_modules/assemblyscript" desc:"Folder of npm's package assemblyscript, to compile it for people."`
+	OIDC           OIDC
 	Patience       time.Duration `default:"60s" desc:"How long to wait for everything to be ready before saying what is not."`
 
 	Listen struct {
-		Dashboard   string `default:"127.0.0.1:3000" desc:"Address of the status page. Port 0, here and below: any, and the same at the next start."`
+		Dashboard   string `default:"127.0.0.1:3000" desc:"Address of the dashboard. Port 0, here and below: any, and the same at the next start."`
 		API         string `default:"127.0.0.1:3001" desc:"Address of the REST API."`
 		HTTP        string `default:"127.0.0.1:8080" desc:"Address of the gateway's health, metrics and drain."`
 		TLS         string `default:"127.0.0.1:8081" desc:"Address for devices. :8081 lets in those of the network too."`
@@ -39,6 +41,51 @@ type Config struct {
 		Provisioner string `default:"127.0.0.1:0" desc:"Address of the provisioner's consoles and metrics."`
 		Redis       string `default:"127.0.0.1:0" desc:"Address of the Redis that is started."`
 	}
+}
+
+// OIDC is an issuer whose tokens the embedded Kubernetes API takes beside its own.
+type OIDC struct {
+	Issuer        string `desc:"URL of an OpenID Connect issuer, https, whose tokens the embedded Kubernetes API takes: whoever has one is a user there, and RBAC says what they may. WASMBED_OIDC_CLIENT_ID goes with it."`
+	ClientID      string `envconfig:"CLIENT_ID" desc:"Audience that the tokens must have."`
+	UsernameClaim string `split_words:"true" default:"sub" desc:"Claim that is the user's name, prefixed with the issuer and # unless it is email."`
+	GroupsClaim   string `split_words:"true" default:"groups" desc:"Claim that names the user's groups, prefixed with oidc:."`
+	CA            string `desc:"File with the certificates that the issuer's is signed by; empty: the system's."`
+}
+
+// args are the issuer's for the program kubeapi.
+func (o *OIDC) args() []string {
+	if o.Issuer == "" {
+		return nil
+	}
+	args := []string{"--oidc-issuer", o.Issuer, "--oidc-client-id", o.ClientID, "--oidc-username-claim", o.UsernameClaim, "--oidc-groups-claim", o.GroupsClaim}
+	if o.CA != "" {
+		args = append(args, "--oidc-ca", o.CA)
+	}
+	return args
+}
+
+// check refuses an issuer that cannot work. Errors: Invalid.
+func (o *OIDC) check() error {
+	if o.Issuer == "" {
+		return nil
+	}
+	if u, err := url.Parse(o.Issuer); err != nil || u.Scheme != "https" || u.Host == "" {
+		return errs.New(errs.Invalid, "WASMBED_OIDC_ISSUER: %q is not an https URL", o.Issuer)
+	}
+	if o.ClientID == "" {
+		return errs.New(errs.Invalid, "WASMBED_OIDC_CLIENT_ID is missing: the audience of the issuer's tokens")
+	}
+	if o.CA != "" {
+		if _, err := os.Stat(o.CA); err != nil {
+			return errs.New(errs.Invalid, "WASMBED_OIDC_CA: %w", err)
+		}
+		abs, err := filepath.Abs(o.CA)
+		if err != nil {
+			return errs.New(errs.Invalid, "WASMBED_OIDC_CA: %w", err)
+		}
+		o.CA = abs // the program changes its folder
+	}
+	return nil
 }
 
 // boards returns the boards of the host devices.
@@ -91,6 +138,9 @@ func (c *Config) check() error {
 		if _, _, err := net.SplitHostPort(c.Advertise); err != nil {
 			return errs.New(errs.Invalid, "WASMBED_ADVERTISE: %w", err)
 		}
+	}
+	if err := c.OIDC.check(); err != nil {
+		return err
 	}
 	if c.Dir == "" {
 		return errs.New(errs.Invalid, "WASMBED_DIR is empty")

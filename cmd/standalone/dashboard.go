@@ -1,52 +1,57 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/subtle"
+	"fmt"
+	"io"
 	"net/url"
+	"time"
 
+	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/webui"
 )
 
-const (
-	dashboardTokenFile = "dashboard-token"
-	adminTokenFile     = "token"
-)
+const adminTokenFile = "token"
 
 func (p *platform) makeWebUI() (serveFunc, error) {
-	if _, err := p.dashboardToken(); err != nil {
-		return nil, err
-	}
-	h, err := webui.New(webui.Deps{API: &url.URL{Scheme: "http", Host: p.ends.API}, Link: p.linked, Log: p.log.With("of", partWebUI)})
+	h, err := webui.New(webui.Deps{API: &url.URL{Scheme: "http", Host: p.ends.API}, Code: p.coded, Log: p.log.With("of", partWebUI)})
 	if err != nil {
 		return nil, err
 	}
 	return serveHTTP("dashboard", p.ends.Dashboard, h, functionsGrace)
 }
 
-// linked exchanges the printed link's token for the administrator's, which so never stands in an address.
-func (p *platform) linked(link string) (string, bool) {
-	want := p.state.read(dashboardTokenFile)
-	if want == "" || subtle.ConstantTimeCompare([]byte(link), []byte(want)) != 1 {
+// coded exchanges a link's code, once, for the administrator's token, which so never stands in an address.
+func (p *platform) coded(code string) (string, bool) {
+	token := p.state.read(adminTokenFile)
+	if token == "" || !p.state.takeCode(code, time.Now()) {
 		return "", false
 	}
-	token := p.state.read(adminTokenFile)
-	return token, token != ""
+	return token, true
 }
 
-// dashboardToken returns the token of the link that logs in, made at the first start.
-func (p *platform) dashboardToken() (string, error) {
-	token := p.state.read(dashboardTokenFile)
-	if token == "" {
-		token = rand.Text()
-		if err := p.state.write(dashboardTokenFile, []byte(token+"\n")); err != nil {
-			return "", err
-		}
+// link is the dashboard's address, as a link that logs in one browser, once and soon.
+func (s *state) link(dashboard string, now time.Time) (string, error) {
+	code, err := s.makeCode(now)
+	if err != nil {
+		return "", err
 	}
-	return token, nil
+	return webui.Link("http://"+dashboard, code), nil
 }
 
-// dashboardURL is the dashboard's address, as a link that logs in.
-func (p *platform) dashboardURL() string {
-	return "http://" + p.ends.Dashboard + "/?token=" + p.state.read(dashboardTokenFile)
+// printLink prints a new link of the platform in the state folder.
+func printLink(dir string, out io.Writer, now time.Time) error {
+	s, err := existing(dir)
+	if err != nil {
+		return err
+	}
+	ends := s.loadEndpoints()
+	if ends.Dashboard == "" || !s.has(adminTokenFile) {
+		return errs.New(errs.NotFound, "no platform was started in %s", dir).WithMend("make run, or WASMBED_DIR names its folder")
+	}
+	link, err := s.link(ends.Dashboard, now)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, link)
+	return err
 }

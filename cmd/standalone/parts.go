@@ -74,7 +74,7 @@ func (p *platform) startKube(ctx context.Context) error {
 		name:  partKube,
 		grace: kubeGrace,
 		command: func() *exec.Cmd {
-			return exec.Command(bin, "--dir", p.state.path(partKube), "--listen", p.ends.Kubernetes)
+			return exec.Command(bin, append([]string{"--dir", p.state.path(partKube), "--listen", p.ends.Kubernetes}, p.cfg.OIDC.args()...)...)
 		},
 		ready: firstLine(func(line string) error {
 			var e struct{ URL string }
@@ -131,17 +131,18 @@ func (p *platform) makeBroker() (serveFunc, error) {
 		return nil, err
 	}
 	reg := registry(false)
+	t, err := p.tracer("broker", reg)
+	if err != nil {
+		return nil, err
+	}
 	b, err := stream.New(p.rdb, triggers, stream.Options{
-		Resolve: stream.FunctionsAt("http://" + p.ends.Functions), Consumer: p.cfg.Instance, Grace: brokerGrace, Registry: reg, Log: p.log.With("of", partBroker),
+		Resolve: stream.FunctionsAt("http://" + p.ends.Functions), Consumer: p.cfg.Instance, Grace: brokerGrace, Trace: t, Registry: reg, Log: p.log.With("of", partBroker),
 	})
 	if err != nil {
 		return nil, err
 	}
 	s := stream.NewServer(b, p.ends.Broker, reg)
-	if err := s.Listen(); err != nil {
-		return nil, err
-	}
-	return s.Serve, nil
+	return closing(t, s.Serve, s.Listen())
 }
 
 func (p *platform) makeSource() (serveFunc, error) {
@@ -161,7 +162,11 @@ func (p *platform) makeFunctions() (serveFunc, error) {
 	reg := registry(false)
 	l := ledger.New(p.rdb, ledger.Options{})
 	log := p.log.With("of", partFunctions)
-	opts := functions.HandlerOptions{Log: log, Metrics: functions.NewMetrics(reg)}
+	t, err := p.tracer("functions", reg)
+	if err != nil {
+		return nil, err
+	}
+	opts := functions.HandlerOptions{Log: log, Metrics: functions.NewMetrics(reg), Trace: t}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
@@ -174,13 +179,15 @@ func (p *platform) makeFunctions() (serveFunc, error) {
 		if err != nil {
 			return nil, err
 		}
+		set = client.Traced(set, time.Now)
 		table := functions.Table(functions.Deps{
 			Client: set, Ledger: l, Instances: affinity.New(p.rdb, l.Keys(), affinity.Options{}), Sink: event.NewSink(p.ends.sink(), nil),
-			Registry: oci.New(oci.Options{MaxSize: module.MaxSize}), TrustDomain: p.ends.TrustDomain, Private: p.cfg.WebhookPrivate, Now: time.Now, Log: log,
+			Registry: oci.New(oci.Options{MaxSize: module.MaxSize}), TrustDomain: p.ends.TrustDomain, Private: p.cfg.WebhookPrivate, Callback: "http://" + p.ends.API, Now: time.Now, Log: log,
 		})
 		mux.Handle("/"+name, functions.Handler(table[name], opts))
 	}
-	return serveHTTP("functions", p.ends.Functions, mux, functionsGrace)
+	serve, err := serveHTTP("functions", p.ends.Functions, mux, functionsGrace)
+	return closing(t, serve, err)
 }
 
 func (p *platform) makeAPI() (serveFunc, error) {
@@ -201,13 +208,28 @@ func (p *platform) makeAPI() (serveFunc, error) {
 	if err != nil {
 		return nil, err
 	}
+	t, err := p.tracer("api", nil)
+	if err != nil {
+		return nil, err
+	}
 	h := api.New(api.Deps{
+		Trace:  t,
 		Broker: brokerDoors{p.rdb}, Compiler: compile.New(compile.Deps{Cache: p.state.path("compile"), AssemblyScript: p.cfg.AssemblyScript, Log: p.log.With("of", compile.Name)}),
 		Client: set, Ledger: l, Affinity: affinity.New(p.rdb, l.Keys(), affinity.Options{}), Auth: api.NewKubernetesAuthority(kube, nil),
 		Events: event.NewSink(p.ends.sink(), nil), Recents: p.recents, Log: p.log.With("of", partAPI),
 		Health: p.health(console), Console: console, Boards: boardTable(),
+		Meters: p.meters(), RedisInfo: p.redisInfo, AsCaller: asCaller(cfg), PartLogs: partLogs{p.state},
 	})
-	return serveHTTP("REST API", p.ends.API, h, functionsGrace)
+	serve, err := serveHTTP("REST API", p.ends.API, h, functionsGrace)
+	if err != nil {
+		return nil, err
+	}
+	return closing(t, func(ctx context.Context) error {
+		figures, stop := context.WithCancel(ctx)
+		defer stop()
+		go h.Run(figures)
+		return serve(ctx)
+	}, nil)
 }
 
 // recents reads the broker's feed for the API.
@@ -242,11 +264,16 @@ func (p *platform) brokerHealth(ctx context.Context) error {
 
 // makeGateway makes a gateway; listening is told the real addresses.
 func (p *platform) makeGateway(instance string, listening func(tls, http net.Addr)) (serveFunc, error) {
+	reg := registry(true)
+	t, err := p.tracer("gateway", reg)
+	if err != nil {
+		return nil, err
+	}
 	g, err := gateway.New(gateway.Config{
 		Namespace: p.ends.Namespace, Gateway: p.ends.Gateway, Instance: instance, Address: p.ends.Address,
 		ListenTLS: p.ends.TLS, ListenHTTP: p.ends.HTTP, TLSCert: p.state.path(serverCertFile), TLSKey: p.state.path(serverKeyFile),
 		Sink: p.ends.sink(), TrustDomain: p.ends.TrustDomain, DrainTime: drainTime, DrainSpread: drainTime, Tick: 100 * time.Millisecond,
-	}, gateway.Deps{Redis: p.rdb, Log: p.log.With("of", partGateway), Registry: registry(true)})
+	}, gateway.Deps{Redis: p.rdb, Log: p.log.With("of", partGateway), Registry: reg, Trace: t})
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +283,7 @@ func (p *platform) makeGateway(instance string, listening func(tls, http net.Add
 	if listening != nil {
 		listening(g.TLSAddr(), g.HTTPAddr())
 	}
-	return g.Serve, nil
+	return closing(t, g.Serve, nil)
 }
 
 // serveHTTP listens and returns what serves: until its context ends, then at most grace longer.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/redisurl"
 	"wasmbed.io/wasmbed/internal/run"
 )
 
@@ -112,7 +112,7 @@ func (p *platform) plan(c call) error {
 		part, key, what, variable, address, last string
 		chosen                                   *string
 	}{
-		{partWebUI, "webui", "status page", "WASMBED_LISTEN_DASHBOARD", l.Dashboard, last.Dashboard, &p.ends.Dashboard},
+		{partWebUI, "webui", "dashboard", "WASMBED_LISTEN_DASHBOARD", l.Dashboard, last.Dashboard, &p.ends.Dashboard},
 		{partAPI, "api", "REST API", "WASMBED_LISTEN_API", l.API, last.API, &p.ends.API},
 		{partGateway, "http", "gateway (HTTP)", "WASMBED_LISTEN_HTTP", l.HTTP, last.HTTP, &p.ends.HTTP},
 		{partGateway, "tls", "gateway (TLS)", "WASMBED_LISTEN_TLS", l.TLS, last.TLS, &p.ends.TLS},
@@ -301,11 +301,7 @@ func (p *platform) waitForRedis(ctx context.Context, c call) error {
 	wctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := waitRedis(wctx, p.rdb); err != nil {
-		u, perr := url.Parse(p.redis.url)
-		if perr != nil {
-			return err
-		}
-		return errs.New(errs.Unavailable, "%s: %w", u.Redacted(), err)
+		return errs.New(errs.Unavailable, "%s: %w", redisurl.Redacted(p.redis.url), err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"wasmbed.io/wasmbed/internal/errs"
+	"wasmbed.io/wasmbed/internal/redisurl"
 )
 
 // redisChoice is the Redis of this platform.
@@ -37,7 +38,7 @@ const (
 // ours is false when somebody else starts it.
 func chooseRedis(cfg *Config, s *state, last endpoints, ours bool) (redisChoice, error) {
 	if cfg.RedisURL != "" {
-		if _, err := redis.ParseURL(cfg.RedisURL); err != nil {
+		if _, err := redisurl.Parse(cfg.RedisURL); err != nil {
 			return redisChoice{}, errs.New(errs.Invalid, "REDIS_URL: %w", err)
 		}
 		return redisChoice{kind: redisGiven, url: cfg.RedisURL, said: "the one at REDIS_URL, with the durability that it has"}, nil
@@ -129,13 +130,7 @@ func (c redisChoice) startInProcess() (*miniredis.Miniredis, error) {
 // client makes a client of the chosen Redis.
 func (c redisChoice) client() (redis.UniversalClient, error) { return redisClient(c.url) }
 
-func redisClient(u string) (redis.UniversalClient, error) {
-	o, err := redis.ParseURL(u)
-	if err != nil {
-		return nil, errs.New(errs.Invalid, "redis: %w", err)
-	}
-	return redis.NewClient(o), nil
-}
+func redisClient(u string) (redis.UniversalClient, error) { return redisurl.Open(u) }
 
 // waitRedis waits until Redis answers and has loaded its data.
 func waitRedis(ctx context.Context, rdb redis.UniversalClient) error {

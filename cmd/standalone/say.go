@@ -103,6 +103,9 @@ func (p *platform) missing(ctx context.Context, set *client.Set, l *ledger.Ledge
 	return out
 }
 
+// shortly is a life in minutes.
+func shortly(d time.Duration) string { return fmt.Sprintf("%d minutes", int(d.Minutes())) }
+
 // say prints what was started and what to try next.
 func (p *platform) say(out io.Writer, c call, missing []string, took time.Duration) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -117,7 +120,13 @@ func (p *platform) say(out io.Writer, c call, missing []string, took time.Durati
 		is = "up, but not all of it is ready,"
 	}
 	fmt.Fprintf(w, "\nWasmbed is %s after %.1f s. State is in %s; Ctrl-C stops everything.\n\n", is, took.Seconds(), relative(p.state.dir))
-	line(partWebUI, "dashboard", p.dashboardURL())
+	dashboard, err := p.state.link(p.ends.Dashboard, time.Now())
+	if err != nil {
+		dashboard = "http://" + p.ends.Dashboard + "  (log in with the token: " + err.Error() + ")"
+	} else {
+		dashboard += "  (logs in once, within " + shortly(codeLife) + "; another: standalone link)"
+	}
+	line(partWebUI, "dashboard", dashboard)
 	line(partAPI, "REST API", "http://"+p.ends.API+"  (token: "+relative(p.state.path("token"))+")")
 	line(partKube, "Kubernetes API", "https://"+p.ends.Kubernetes+"  (kubeconfig: "+relative(p.ends.Kubeconfig)+")")
 	line(partGateway, "gateway", p.ends.Address+" for devices, http://"+p.ends.HTTP+" for health and metrics")

@@ -304,16 +304,42 @@ func doors(t *testing.T, r *running, ends endpoints) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/?token=" + st.read(dashboardTokenFile), "/api/v1/namespaces/default/devices"} {
-		resp, err := (&http.Client{Jar: jar}).Get("http://" + ends.Dashboard + path)
+	code := ""
+	eventually(t, "the link", func() error { // what is said comes line by line
+		_, rest, _ := strings.Cut(r.said(), "/#code=")
+		var whole bool
+		if code, _, whole = strings.Cut(rest, " "); !whole {
+			return errors.New("it is not printed")
+		}
+		return nil
+	})
+	for i, want := range []int{http.StatusOK, http.StatusUnauthorized} {
+		req, err := http.NewRequest(http.MethodPost, "http://"+ends.Dashboard+"/login", strings.NewReader(`{"code":"`+code+`"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if strings.HasPrefix(path, "/api") && (err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(b), "frdmk64f")) {
-			t.Errorf("the dashboard after the link: %d %v\n%s", resp.StatusCode, err, b)
+		req.Header.Set("Origin", "http://"+ends.Dashboard)
+		c := &http.Client{Jar: jar}
+		if i > 0 {
+			c.Jar = nil
 		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("the link's code, time %d: %d, want %d", i+1, resp.StatusCode, want)
+		}
+	}
+	resp, err := (&http.Client{Jar: jar}).Get("http://" + ends.Dashboard + "/api/v1/namespaces/default/devices")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(b), "frdmk64f") {
+		t.Errorf("the dashboard after the link: %d %v\n%s", resp.StatusCode, err, b)
 	}
 	if code, _ := get("http://"+ends.API+"/api/v1/status", ""); code != http.StatusUnauthorized {
 		t.Errorf("the API without a token: %d", code)
@@ -325,7 +351,7 @@ func doors(t *testing.T, r *running, ends endpoints) {
 	if code, _ := get("http://"+ends.HTTP+"/readyz", ""); code != http.StatusOK {
 		t.Errorf("the gateway is not ready: %d", code)
 	}
-	for _, f := range []string{"kubeconfig", "token", "redis-url", endpointsFile, dashboardTokenFile, serverKeyFile} {
+	for _, f := range []string{"kubeconfig", "token", "redis-url", endpointsFile, serverKeyFile} {
 		if fi, err := os.Stat(st.path(f)); err != nil || fi.Mode().Perm() != 0o600 {
 			t.Errorf("%s is readable by others: %v, %v", f, fi, err)
 		}

@@ -17,7 +17,7 @@ import (
 //	endpoints.json  where every part is; `standalone part` reads it
 //	kubeconfig      of the Kubernetes API; its default context may do everything
 //	server, token   of the REST API, one line each; the CLI reads them
-//	dashboard-token of the status page
+//	login/          codes of links that log in to the dashboard, each usable once
 //	redis-url       of Redis
 //	provisioner-token, provisioner.kubeconfig   of the provisioner alone
 //	trust.pem       what devices trust: the certificate of their authority

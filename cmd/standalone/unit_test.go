@@ -24,12 +24,15 @@ func TestParse(t *testing.T) {
 		part    string
 		without []string
 		rest    []string
+		link    bool
 		bad     bool
 	}{
 		{args: ""},
 		{args: "--without gateway,devices --without=api", without: []string{"gateway", "devices", "api"}},
 		{args: "part broker", part: "broker"},
 		{args: "--help", rest: []string{"--help"}},
+		{args: "link", link: true},
+		{args: "link --without api", bad: true},
 		{args: "part", bad: true},
 		{args: "part kitchen", bad: true},
 		{args: "--without", bad: true},
@@ -37,7 +40,7 @@ func TestParse(t *testing.T) {
 		{args: "part broker --without gateway", bad: true},
 	} {
 		c, rest, err := parse(strings.Fields(tc.args))
-		if tc.bad != (err != nil) || err == nil && (c.part != tc.part || !slices.Equal(c.without, tc.without) || !slices.Equal(rest, tc.rest)) {
+		if tc.bad != (err != nil) || err == nil && (c.part != tc.part || c.link != tc.link || !slices.Equal(c.without, tc.without) || !slices.Equal(rest, tc.rest)) {
 			t.Errorf("%q: %+v, %v, %v", tc.args, c, rest, err)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -50,6 +51,9 @@ func (c *cli) compileCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a, err := c.compile(cmd.Context(), args[0], stack, pages)
 			if err != nil {
+				if a != nil && c.output != "table" && c.output != "wide" { // a program reads what was wrong, too
+					err = errors.Join(err, c.show(a, nil))
+				}
 				return err
 			}
 			if out == "" {
@@ -78,7 +82,8 @@ func compileFlags(cmd *cobra.Command, stack, pages *int) {
 	cmd.Flags().IntVar(pages, "pages", 0, "pages of 64 KiB of memory (default 1)")
 }
 
-// compile sends sources and prints what was wrong with them. The error is Invalid when they do not compile.
+// compile sends sources and prints what was wrong with them. The error is Invalid when they do not compile; then what was
+// answered is returned, too.
 func (c *cli) compile(ctx context.Context, path string, stack, pages int) (*compiled, error) {
 	req, err := readSources(path)
 	if err != nil {
@@ -97,10 +102,10 @@ func (c *cli) compile(ctx context.Context, path string, stack, pages int) (*comp
 		fmt.Fprintf(c.err, "%s%s: %s\n", where, d.Severity, d.Message)
 	}
 	if len(a.Module) == 0 || a.Inspection == nil {
-		return nil, errs.New(errs.Invalid, "%s does not compile", path)
+		return &a, errs.New(errs.Invalid, "%s does not compile", path)
 	}
 	if a.Inspection.Problem != "" {
-		return nil, errs.New(errs.Invalid, "it compiles, but no device would take it: %s", a.Inspection.Problem)
+		return &a, errs.New(errs.Invalid, "it compiles, but no device would take it: %s", a.Inspection.Problem)
 	}
 	return &a, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ import (
 
 type deployFlags struct {
 	name, to, selector string
+	module             string // a kept one, instead of a file
 	all, wait          bool
 	permissions        []string
 	config             map[string]string
@@ -36,23 +38,30 @@ type deployFlags struct {
 func (c *cli) deployCmd() *cobra.Command {
 	var f deployFlags
 	cmd := &cobra.Command{
-		Use:   "deploy FILE.wasm (--to NAME[,NAME…] | --selector KEY=VALUE | --all)",
+		Use:   "deploy (FILE.wasm | --module NAME) (--to NAME[,NAME…] | --selector KEY=VALUE | --all)",
 		Short: "Run a module on devices, and say when it runs everywhere or why not",
 		Example: `  wasmbed deploy hello.wasm --all
   wasmbed deploy blink.wasm --to board-1,board-2 --permission log,gpio --timer 1=500ms
-  wasmbed deploy hello.wasm --selector site=lab --config greeting=hi --no-wait`,
-		Args: cobra.ExactArgs(1),
+  wasmbed deploy hello.wasm --selector site=lab --config greeting=hi --no-wait
+  wasmbed deploy --module m-9f86d081884c7d65 --name hello`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			nowait, err := cmd.Flags().GetBool("no-wait")
 			if err != nil {
 				return err
 			}
 			f.wait = !nowait
-			return c.deploy(cmd.Context(), args[0], &f)
+			file := ""
+			if len(args) == 1 {
+				file = args[0]
+			}
+			return c.deploy(cmd.Context(), file, &f)
 		},
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.name, "name", "", "application (default: the file's name)")
+	fl.StringVar(&f.module, "module", "", "a module that the platform keeps (wasmbed modules), instead of a file")
+	_ = cmd.RegisterFlagCompletionFunc("module", c.completeFlag("modules")) // the flag is there
 	fl.StringVar(&f.to, "to", "", "devices by name, separated by commas")
 	fl.StringVar(&f.selector, "selector", "", "devices by label, KEY=VALUE[,KEY=VALUE…]")
 	fl.BoolVar(&f.all, "all", false, "every device of the namespace")
@@ -76,6 +85,12 @@ func (c *cli) deploy(ctx context.Context, file string, f *deployFlags) error {
 		return err
 	}
 	app.Namespace = c.namespace
+	if f.module != "" { // else the Application would wait for one
+		var m v1alpha1.Module
+		if err := c.rest.do(ctx, http.MethodGet, c.ns("modules", f.module), nil, nil, &m); err != nil {
+			return err
+		}
+	}
 	var have appAnswer
 	err = c.rest.do(ctx, http.MethodGet, c.ns("applications", app.Name), nil, nil, &have)
 	if err != nil && !errs.Is(err, errs.NotFound) {
@@ -95,11 +110,36 @@ func (c *cli) deploy(ctx context.Context, file string, f *deployFlags) error {
 	}
 	fmt.Fprintf(c.err, "application %s applied (generation %d)\n", made.Name, made.Generation)
 	if !f.wait {
-		return nil
+		return c.show(stateOf(&made), func(*tabwriter.Writer, bool) {})
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	return c.waitReady(ctx, made.Name, made.Generation)
+}
+
+// appState is what deploy and rollback end with, for programs.
+type appState struct {
+	Application string `json:"application"`
+	Namespace   string `json:"namespace"`
+	Generation  int64  `json:"generation"`
+	Revision    string `json:"revision,omitempty"`
+	Desired     int32  `json:"desired"`
+	Ready       int32  `json:"ready"`
+	Failed      int32  `json:"failed"`
+	State       string `json:"state,omitempty"` // of the rollout: Progressing, Complete, Failed; none yet, when it is not waited for
+	Reason      string `json:"reason,omitempty"`
+	Message     string `json:"message,omitempty"`
+}
+
+func stateOf(a *v1alpha1.Application) appState {
+	s := appState{Application: a.Name, Namespace: a.Namespace, Generation: a.Generation}
+	st := &a.Status
+	if st.ObservedGeneration < a.Generation || st.Rollout == nil {
+		return s
+	}
+	s.Revision, s.Desired, s.Ready, s.Failed = st.Rollout.To, st.Desired, st.Ready, st.Failed
+	s.State, s.Reason, s.Message = string(st.Rollout.State), st.Rollout.Reason, st.Rollout.Message
+	return s
 }
 
 // merge takes from n what the flags said.
@@ -131,19 +171,27 @@ func merge(have, n *v1alpha1.ApplicationSpec, f *deployFlags) {
 }
 
 func (f *deployFlags) application(file string) (*v1alpha1.Application, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, errs.New(errs.Invalid, "%w", err)
-	}
-	if _, err := module.Inspect(b); err != nil {
-		return nil, err
+	var b []byte
+	switch {
+	case (file == "") == (f.module == ""):
+		return nil, errs.New(errs.Invalid, "which module?").WithMend("give a FILE.wasm, or --module NAME of one that is kept")
+	case f.module != "" && f.name == "":
+		return nil, errs.New(errs.Invalid, "which application?").WithMend("--module needs --name")
+	case file != "":
+		var err error
+		if b, err = os.ReadFile(file); err != nil {
+			return nil, errs.New(errs.Invalid, "%w", err)
+		}
+		if _, err := module.Inspect(b); err != nil {
+			return nil, err
+		}
 	}
 	name := f.name
 	if name == "" {
 		name = strings.Trim(notName.ReplaceAllString(strings.ToLower(strings.TrimSuffix(filepath.Base(file), ".wasm")), "-"), "-")
 	}
 	app := &v1alpha1.Application{TypeMeta: metav1.TypeMeta{APIVersion: "wasmbed.io/v1alpha1", Kind: "Application"}, ObjectMeta: metav1.ObjectMeta{Name: name}}
-	app.Spec.Module.Inline = b
+	app.Spec.Module.Inline, app.Spec.Module.Name = b, f.module
 	t := &app.Spec.Targets
 	given := 0
 	for _, set := range []bool{f.to != "", f.selector != "", f.all} {
@@ -223,8 +271,9 @@ func (c *cli) waitReady(ctx context.Context, name string, generation int64) erro
 				return errs.New(errs.Conflict, "rolled back: %s", back.Message).WithMend("wasmbed explain app %s", name)
 			case back.Status == metav1.ConditionTrue:
 			case ready.Status == metav1.ConditionTrue:
-				fmt.Fprintf(c.out, "application %s: revision %s runs on %d of %d devices\n", name, s.Revision, s.Ready, s.Desired)
-				return nil
+				return c.show(stateOf(&a.Object), func(w *tabwriter.Writer, _ bool) {
+					fmt.Fprintf(w, "application %s: revision %s runs on %d of %d devices\n", name, s.Revision, s.Ready, s.Desired)
+				})
 			case api.Misapplied(ready), ready.Reason == "NoTargets":
 				return errs.New(errs.Invalid, "%s: %s", ready.Reason, ready.Message)
 			case ended && s.Rollout.State == v1alpha1.RolloutFailedState && !rollsBack(&a.Object):
@@ -263,7 +312,7 @@ func (c *cli) rollbackCmd() *cobra.Command {
 			}
 			fmt.Fprintf(c.err, "rollback of %s requested (event %s)\n", args[0], ans.Event)
 			if nowait {
-				return nil
+				return c.show(map[string]string{"application": args[0], "namespace": c.namespace, "event": ans.Event}, func(*tabwriter.Writer, bool) {})
 			}
 			return c.waitRollback(cmd.Context(), args[0], before.Object.Status.Rollout)
 		},
@@ -295,8 +344,9 @@ func (c *cli) waitRollback(ctx context.Context, name string, before *v1alpha1.Ro
 			}
 			switch r.State {
 			case v1alpha1.RolloutComplete:
-				fmt.Fprintf(c.out, "application %s: back on revision %s\n", name, r.To)
-				return nil
+				return c.show(stateOf(&a.Object), func(w *tabwriter.Writer, _ bool) {
+					fmt.Fprintf(w, "application %s: back on revision %s\n", name, r.To)
+				})
 			case v1alpha1.RolloutFailedState:
 				return errs.New(errs.Conflict, "the rollback failed: %s", r.Message).WithMend("wasmbed explain app %s", name)
 			}

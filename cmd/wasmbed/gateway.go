@@ -189,7 +189,7 @@ func (c *cli) gatewayVerbs() []*cobra.Command {
 				g.Spec.Attestation.Mode = attestation
 			}
 			var made v1alpha1.Gateway
-			if err := c.rest.do(cmd.Context(), http.MethodPut, c.ns("gateways", args[0]), nil, g, &made); err != nil {
+			if err := c.rest.do(cmd.Context(), http.MethodPut, c.ns("gateways", args[0]), nil, ifVersion{g, g.ResourceVersion}, &made); err != nil {
 				return err
 			}
 			return c.show(made, func(w *tabwriter.Writer, _ bool) { gatewayRows(w, []v1alpha1.Gateway{made}) })

@@ -11,11 +11,11 @@ var groups = []struct {
 	id, title string
 	names     []string
 }{
-	{"look", "Look:", []string{"overview", "alerts", "status", "devices", "apps", "revisions", "modules", "gateways", "boards", "explain", "timeline", "watch", "telemetry", "logs", "console"}},
+	{"look", "Look:", []string{"overview", "alerts", "status", "metrics", "parts", "devices", "apps", "revisions", "modules", "gateways", "boards", "explain", "timeline", "watch", "telemetry", "logs", "console"}},
 	{"deploy", "Deploy:", []string{"deploy", "rollback", "pause", "resume", "compile", "dev", "templates", "languages", "inspect"}},
 	{"devices", "Devices:", []string{"pairing", "enrollments", "approve", "reject", "revoke", "hold", "release", "label", "invoke", "message", "reboot", "commands", "provision", "bridge"}},
-	{"events", "Events:", []string{"events", "queues", "deadletters", "webhook", "webhooks"}},
-	{"self", "Who and where:", []string{"login", "logout", "whoami", "context"}},
+	{"events", "Events:", []string{"events", "trace", "queues", "deadletters", "webhook", "webhooks"}},
+	{"self", "Who and where:", []string{"login", "logout", "whoami", "context", "token"}},
 }
 
 // group sorts the commands into groups; who is in none stands at the end.

@@ -98,7 +98,7 @@ func (c *cli) devicesCmd() *cobra.Command {
 		func(ctx context.Context) error { return c.devicesWhere(ctx, f.query(), f.app) })
 	f.flags(c, cmd)
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error { return f.check(cmd, args) }
-	cmd.AddCommand(c.deviceVerbs()...)
+	cmd.AddCommand(append(c.deviceVerbs(), c.disconnectCmd())...)
 	return cmd
 }
 
@@ -206,7 +206,7 @@ func (c *cli) app(ctx context.Context, name string) error {
 
 func (c *cli) gatewaysCmd() *cobra.Command {
 	cmd := c.resource("gateways", "List gateways, or show, make, change or remove one", []string{"gateway", "gw"}, c.gateway, c.gateways)
-	cmd.AddCommand(c.gatewayVerbs()...)
+	cmd.AddCommand(append(c.gatewayVerbs(), c.gatewaySwitches()...)...)
 	return cmd
 }
 

@@ -16,7 +16,10 @@ var reached = map[string]string{
 	"GET /status": "status", "GET /whoami": "whoami", "GET /system": "status", "GET /boards": "boards", "GET /languages": "languages",
 	"GET /templates": "templates", "GET /events": "events", "GET /queues": "queues", "GET /deadletters": "deadletters",
 	"POST /deadletters": "deadletters", "GET /ws": "watch", "GET /openapi.json": "(for programs)", "GET /docs": "(for browsers)",
-	"GET /metrics/summary": "overview", "POST /events": "(from other systems)", "POST N/events": "(from other systems)", "POST /hooks/{namespace}/{name}": "(from other systems)",
+	"GET /metrics/summary": "metrics", "GET /parts": "parts", "GET /parts/{name}/logs": "parts", "POST /events": "(from other systems)", "POST N/events": "(from other systems)", "POST /hooks/{namespace}/{name}": "(from other systems)",
+	"GET /hooks/{namespace}/{name}/permit/{token}": "(from other systems)", "POST /hooks/{namespace}/{name}/permit/{token}": "(from other systems)",
+
+	"GET /events/{name}/trace": "trace", "GET N/applications/{name}/trace": "trace",
 
 	"GET N/overview": "overview", "GET N/alerts": "alerts", "GET N/watch": "devices", "GET N/telemetry": "telemetry", "GET N/logs": "logs",
 	"GET N/enrollments": "enrollments", "POST N/compile": "compile", "POST N/inspect": "inspect",
@@ -36,6 +39,9 @@ var reached = map[string]string{
 	"DELETE N/applications/{name}": "apps delete", "GET N/applications/{name}/explain": "explain app", "GET N/applications/{name}/devices": "apps devices",
 	"POST N/applications/{name}/rollback": "rollback", "POST N/applications/{name}/pause": "pause", "POST N/applications/{name}/resume": "resume",
 	"GET N/gateways": "gateways", "GET N/gateways/{name}": "gateways", "POST N/gateways/{name}/pairing": "pairing open", "DELETE N/gateways/{name}/pairing": "pairing close",
+	"POST N/devices/{name}/disconnect": "devices disconnect", "POST N/gateways/{name}/disable": "gateways disable", "POST N/gateways/{name}/enable": "gateways enable",
+	"PATCH N/gateways/{name}": "gateways set", "GET N/revisions/{name}": "revisions",
+	"GET N/tokens": "token list", "POST N/tokens": "token create", "DELETE N/tokens/{name}": "token revoke",
 	"GET N/revisions": "revisions", "GET N/modules": "modules",
 	"GET N/modules/{name}": "modules", "POST N/modules": "modules add", "DELETE N/modules/{name}": "modules delete",
 	"PUT N/gateways/{name}": "gateways set", "DELETE N/gateways/{name}": "gateways delete",

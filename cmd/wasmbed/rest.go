@@ -24,6 +24,8 @@ type restClient struct {
 	token string
 	hc    *http.Client
 	login string // how to get another token
+
+	verbose io.Writer // nil: traces are not said
 }
 
 // maxAnswer bounds what is read of one answer or one streamed event, bytes.
@@ -86,17 +88,31 @@ func (c *restClient) send(ctx context.Context, method, path string, q url.Values
 		if t, ok := body.(interface{ contentType() string }); ok {
 			req.Header.Set("Content-Type", t.contentType())
 		}
+		if v, ok := body.(ifVersion); ok && v.version != "" {
+			req.Header.Set("If-Match", `"`+v.version+`"`)
+		}
 	}
 	resp, err := c.hc.Do(req)
 	if err != nil {
 		return nil, c.away(err)
 	}
+	sayTrace(c.verbose, resp.Header)
 	if resp.StatusCode >= 300 {
 		defer resp.Body.Close()
 		return nil, c.problem(resp)
 	}
 	return resp, nil
 }
+
+// ifVersion is a body that is to replace the object of one version, and no other: somebody's change in between is not
+// undone.
+type ifVersion struct {
+	body    any
+	version string // empty: there was none
+}
+
+// MarshalJSON is that of the body.
+func (v ifVersion) MarshalJSON() ([]byte, error) { return json.Marshal(v.body) }
 
 // away says why a server was not reached.
 func (c *restClient) away(err error) error {

@@ -21,6 +21,7 @@ type cli struct {
 	namespace, state string
 	context, caFile  string
 	output           string
+	verbose          bool
 	flags            *pflag.FlagSet // the global ones
 	place            *place         // which server is spoken to, once connected
 	rest             *restClient
@@ -35,7 +36,8 @@ func newRoot(out, errw io.Writer) *cobra.Command {
 
 ` + whereHelp + `
 
-Exit codes: 0 done, 1 failed, 2 wrong input, 4 not allowed, 5 not found, 6 conflict, 7 try later, 8 too slow.`,
+Exit codes: 0 done, 1 failed, 2 wrong input, 4 not allowed, 5 not found, 6 conflict, 7 try later, 8 too slow,
+130 interrupted.`,
 		SilenceUsage: true, SilenceErrors: true, Version: run.Version,
 	}
 	if strings.HasPrefix(filepath.Base(os.Args[0]), "kubectl-") {
@@ -51,6 +53,7 @@ Exit codes: 0 done, 1 failed, 2 wrong input, 4 not allowed, 5 not found, 6 confl
 	f.StringVar(&c.state, "state", ".wasmbed", "state folder of a standalone platform (or WASMBED_DIR)")
 	_ = root.RegisterFlagCompletionFunc("context", c.completeContexts) // the flag is there
 	f.StringVarP(&c.output, "output", "o", "table", "table, wide, json or yaml")
+	f.BoolVarP(&c.verbose, "verbose", "v", false, "print the trace id of every change to the standard error (wasmbed trace shows it)")
 	asJSON := f.Bool("json", false, "the same as -o json")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Name() == "help" || strings.HasPrefix(cmd.Name(), "__complete") || cmd.HasParent() && cmd.Parent().Name() == "completion" {
@@ -75,13 +78,13 @@ Exit codes: 0 done, 1 failed, 2 wrong input, 4 not allowed, 5 not found, 6 confl
 	root.AddCommand(c.statusCmd(), c.devicesCmd(), c.appsCmd(), c.gatewaysCmd(), c.deployCmd(), c.rollbackCmd(),
 		c.pauseCmd("pause", "Stop sending an application's rollout to further devices"), c.pauseCmd("resume", "Go on with a paused rollout"),
 		c.approvalCmd("approve", "Admit a device"), c.approvalCmd("reject", "Refuse a device"), c.approvalCmd("revoke", "End a device's identity at once"),
-		c.explainCmd(), c.telemetryCmd(), c.logsCmd(), c.eventsCmd(), c.boardsCmd(), c.consoleCmd(),
+		c.explainCmd(), c.telemetryCmd(), c.logsCmd(), c.eventsCmd(), c.traceCmd(), c.boardsCmd(), c.consoleCmd(),
 		c.webhooksCmd(), c.webhookCmd(), c.hooksCmd(), c.hookCmd(), c.postEventCmd(), c.invokeCmd(), c.messageCmd(), c.rebootCmd(), c.compileCmd(), c.templatesCmd(), c.devCmd(),
 		c.bridgeCmd(), c.provisionCmd(), c.inspectCmd(),
 		c.loginCmd(), c.logoutCmd(), c.contextCmd(), c.whoamiCmd(), c.overviewCmd(), c.alertsCmd(), c.watchCmd(),
 		c.pairingCmd(), c.enrollmentsCmd(), c.queuesCmd(), c.deadLettersCmd(), c.timelineCmd(), c.commandsCmd(),
 		c.holdCmd("hold", "Send devices nothing new", "on hold"), c.holdCmd("release", "End a hold", "released"), c.labelCmd(),
-		c.revisionsCmd(), c.modulesCmd(), c.languagesCmd(), docsCmd())
+		c.revisionsCmd(), c.modulesCmd(), c.languagesCmd(), c.metricsCmd(), c.partsCmd(), c.tokenCmd(), docsCmd())
 	group(root)
 	strict(root)
 	return root
@@ -101,6 +104,9 @@ func (c *cli) connect(ctx context.Context) error {
 	c.place, c.server, c.token, c.namespace = p, p.Server, p.Token, p.Namespace
 	if c.rest, err = newREST(p.Server, p.Token); err != nil {
 		return err
+	}
+	if c.verbose {
+		c.rest.verbose = c.err
 	}
 	if p.Name != "" && p.tokenFrom == "context "+p.Name {
 		c.rest.login = "wasmbed login --name " + p.Name

@@ -389,7 +389,7 @@ func (c *cli) hookCmd() *cobra.Command {
 			}
 			return c.became("WebhookSource", args[0], "deleted")
 		},
-	}, c.rotateCmd("webhooksources"))
+	}, c.rotateCmd("webhooksources"), c.tryHookCmd())
 	return cmd
 }
 

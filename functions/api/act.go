@@ -64,6 +64,8 @@ func (a *API) putApplication(w http.ResponseWriter, r *request) error {
 	for try := 1; ; try++ {
 		have, err := a.Client.Applications.Get(r.Context(), r.namespace, r.name)
 		switch {
+		case errs.Is(err, errs.NotFound) && len(wanted(r)) > 0:
+			return errs.New(errs.Conflict, "application %s was removed since you read it", r.name)
 		case errs.Is(err, errs.NotFound):
 			made, err := a.Client.Applications.Create(r.Context(), &in)
 			if errs.Is(err, errs.AlreadyExists) && try < maxTries {
@@ -78,6 +80,9 @@ func (a *API) putApplication(w http.ResponseWriter, r *request) error {
 			return err
 		case r.URL.Query().Get("ifAbsent") == "true":
 			return errs.New(errs.AlreadyExists, "application %s exists", r.name)
+		}
+		if err := ifMatch(r, have.ResourceVersion); err != nil {
+			return err
 		}
 		have.Spec = in.Spec
 		for k, v := range in.Labels {
@@ -99,7 +104,7 @@ func (a *API) putApplication(w http.ResponseWriter, r *request) error {
 }
 
 func (a *API) deleteApplication(w http.ResponseWriter, r *request) error {
-	if err := a.Client.Applications.Delete(r.Context(), r.namespace, r.name); err != nil {
+	if err := remove(r, a.Client.Applications); err != nil {
 		return err
 	}
 	a.audit(r, "deleted", "")

@@ -21,6 +21,7 @@ import (
 	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/internal/run"
+	"wasmbed.io/wasmbed/internal/trace"
 )
 
 // Poster takes an event durably (event.Sink).
@@ -46,12 +47,20 @@ type Deps struct {
 	Auth     Authority
 	Events   Poster
 	Recents  Recents
-	Now      func() time.Time
-	Log      *slog.Logger
-	Console  Console         // of emulated boards; nil: there is no provisioner
-	Boards   []Board         // the table of boards
-	Compiler source.Compiler // nil: nothing is compiled here
-	Broker   Broker          // nil: the broker in use has no such doors
+	// RecentsIn reads one namespace's events, where the broker in use has them apart; nil: Recents is searched.
+	RecentsIn func(namespace string) Recents
+	Now       func() time.Time
+	Log       *slog.Logger
+	Console   Console         // of emulated boards; nil: there is no provisioner
+	Boards    []Board         // the table of boards
+	Compiler  source.Compiler // nil: nothing is compiled here
+	Broker    Broker          // nil: the broker in use has no such doors
+	Trace     *trace.Tracer   // nil: nothing is traced
+	AsCaller  AsCaller        // nil: no service tokens are made here
+	PartLogs  PartLogs        // nil: the parts' logs are somewhere else
+	Meters    map[string]Meter
+	// RedisInfo answers Redis' INFO; nil: nothing is told of Redis.
+	RedisInfo func(ctx context.Context) (string, error)
 	// Health answers for parts that the API does not use itself; by name, nil is healthy.
 	Health map[string]func(context.Context) error
 }
@@ -67,6 +76,7 @@ type API struct {
 	rates    rates
 	door     hookDoor
 	index    *index
+	meters   *meters
 	contract func() ([]byte, error) // of OpenAPI
 
 	overviewMu sync.Mutex
@@ -81,8 +91,11 @@ func New(d Deps) *API {
 	if d.Log == nil {
 		d.Log = slog.Default()
 	}
+	d.Client = client.Traced(d.Client, d.Now)
+	d.Client = checked(d)
 	a := &API{Deps: d, consoles: make(chan struct{}, maxConsoles), started: d.Now(), overviews: map[string]*overviewAnswer{}}
 	a.index = newIndex(d.Ledger, d.Now, d.Log)
+	a.meters = &meters{d: d, now: d.Now, own: processBegan(d.Now())}
 	a.contract = a.makeContract()
 	r := httprouter.New()
 	r.HandleMethodNotAllowed = true
@@ -97,15 +110,26 @@ func New(d Deps) *API {
 		writeProblem(w, req, errs.New(errs.Internal, "the server failed on this request"))
 	}
 	r.GET("/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) { w.WriteHeader(http.StatusOK) })
+	docsPage(r)
 	for _, rt := range a.routes() {
 		r.Handle(rt.method, rt.path, a.guard(rt))
 	}
-	a.handler = http.MaxBytesHandler(r, maxBody)
+	a.handler = http.MaxBytesHandler(eventPaths(r), maxBody)
 	return a
 }
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+const eventsPath = "/api/v1/events"
+
+// recentsOf reads the recent events of a namespace, or of all ("").
+func (a *API) recentsOf(namespace string) Recents {
+	if namespace != "" && a.RecentsIn != nil {
+		return a.RecentsIn(namespace)
+	}
+	return a.Recents
+}
 
 // Limits of the API, all of them.
 const (
@@ -141,9 +165,9 @@ type request struct {
 
 func (a *API) routes() []route {
 	const ns = "/api/v1/namespaces/:namespace"
-	return slices.Concat(a.webhookRoutes(), a.hookRoutes(), a.commandRoutes(), a.compileRoutes(), a.overviewRoutes(), a.deviceRoutes(), a.letterRoutes(), a.liveRoutes(), a.specRoutes(), a.objectRoutes(), []route{
+	return slices.Concat(a.webhookRoutes(), a.hookRoutes(), a.commandRoutes(), a.compileRoutes(), a.overviewRoutes(), a.deviceRoutes(), a.letterRoutes(), a.liveRoutes(), a.specRoutes(), a.metricRoutes(), a.partRoutes(), a.sessionRoutes(), a.tokenRoutes(), a.traceRoutes(), a.objectRoutes(), []route{
 		{"GET", "/api/v1/status", "list", "gateways", a.status},
-		{"GET", "/api/v1/events", "list", "events.wasmbed", a.events},
+		{"GET", eventsPath, "list", "events.wasmbed", a.events},
 		{"GET", "/api/v1/boards", "", "", a.listBoards},
 
 		{"GET", ns + "/devices", "list", "devices", a.listDevices},
@@ -185,10 +209,16 @@ func (a *API) routes() []route {
 func (a *API) guard(rt route) httprouter.Handle {
 	return func(w http.ResponseWriter, r *http.Request, p httprouter.Params) {
 		req := &request{Request: r, namespace: p.ByName("namespace"), name: p.ByName("name")}
+		if rt.method == http.MethodGet && rt.path == eventsPath { // a tenant may read its own
+			req.namespace = r.URL.Query().Get("namespace")
+		}
 		if rt.verb == ownLock {
-			if err := rt.handle(w, req); err != nil {
+			w, done := a.traceRequest(w, r, rt, req)
+			err := rt.handle(w, req)
+			if err != nil {
 				writeProblem(w, r, err)
 			}
+			done(err)
 			return
 		}
 		user, err := a.admit(r, rt, req.namespace, req.name)
@@ -196,8 +226,18 @@ func (a *API) guard(rt route) httprouter.Handle {
 			req.user = user
 			err = a.rates.allow(user, a.Now())
 		}
+		if err == nil && r.Method == http.MethodGet {
+			var f fields
+			if f, err = readFields(r); f != nil && r.Header.Get("Upgrade") == "" {
+				w = &selecting{w, f}
+			}
+		}
 		if err == nil {
+			var done func(error)
+			w, done = a.traceRequest(w, r, rt, req)
+			req.Request = warnings(w, req.Request)
 			err = a.once(w, req, rt.handle)
+			done(err)
 		}
 		if err != nil {
 			if errs.CodeOf(err) == errs.Internal {

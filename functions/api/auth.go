@@ -128,6 +128,14 @@ func (k *KubernetesAuthority) Allowed(ctx context.Context, u User, a Access) (bo
 	return r.Status.Allowed, nil
 }
 
+// Forget drops what is remembered: somebody's token or role has just ended.
+func (k *KubernetesAuthority) Forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.users)
+	clear(k.may)
+}
+
 func look[K comparable, V any](k *KubernetesAuthority, m map[K]cached[V], key K) (V, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

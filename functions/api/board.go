@@ -89,7 +89,7 @@ func (a *API) boardFits(name string, e *v1alpha1.Emulation) error {
 }
 
 func (a *API) deleteDevice(w http.ResponseWriter, r *request) error {
-	if err := a.Client.Devices.Delete(r.Context(), r.namespace, r.name); err != nil {
+	if err := remove(r, a.Client.Devices); err != nil {
 		return err
 	}
 	a.audit(r, "deleted", "")

@@ -11,6 +11,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"wasmbed.io/wasmbed/api/client"
 	"wasmbed.io/wasmbed/api/v1alpha1"
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
@@ -127,44 +128,35 @@ func (a *API) filtered(ctx context.Context, ns, after string, n int, f *deviceFi
 	return out, names[len(names)-1], nil
 }
 
-// patchDevice applies a JSON merge patch (RFC 7396) to labels, annotations and spec.
 func (a *API) patchDevice(w http.ResponseWriter, r *request) error {
-	d, err := a.Client.Devices.Get(r.Context(), r.namespace, r.name)
-	if err != nil {
-		return err
-	}
-	if err := patch(r, d.ResourceVersion, d); err != nil {
-		return err
-	}
-	if d, err = a.Client.Devices.Update(r.Context(), d); err != nil {
-		return err
-	}
-	a.audit(r, "patched", "")
-	setETag(w, d.ResourceVersion)
-	return writeJSON(w, http.StatusOK, d)
+	return patchObject(a, w, r, a.Client.Devices)
 }
 
 func (a *API) patchApplication(w http.ResponseWriter, r *request) error {
-	app, err := a.Client.Applications.Get(r.Context(), r.namespace, r.name)
+	return patchObject(a, w, r, a.Client.Applications)
+}
+
+// patchObject applies a JSON merge patch (RFC 7396) to labels, annotations and spec.
+func patchObject[T any](a *API, w http.ResponseWriter, r *request, res client.Resource[T]) error {
+	o, err := res.Get(r.Context(), r.namespace, r.name)
 	if err != nil {
 		return err
 	}
-	if err := patch(r, app.ResourceVersion, app); err != nil {
+	if err := ifMatch(r, versionOf(o)); err != nil {
 		return err
 	}
-	if app, err = a.Client.Applications.Update(r.Context(), app); err != nil {
+	if err := patch(r, o); err != nil {
+		return err
+	}
+	if o, err = res.Update(r.Context(), o); err != nil {
 		return err
 	}
 	a.audit(r, "patched", "")
-	setETag(w, app.ResourceVersion)
-	return writeJSON(w, http.StatusOK, app)
+	return writeJSON(w, http.StatusOK, o)
 }
 
 // patch applies the body to an object. What names the object and its status stay as they are.
-func patch(r *request, version string, obj any) error {
-	if err := ifMatch(r, version); err != nil {
-		return err
-	}
+func patch[T any](r *request, obj *T) error {
 	var change struct {
 		Metadata *struct {
 			Labels      map[string]*string `json:"labels,omitempty"`
@@ -189,28 +181,13 @@ func patch(r *request, version string, obj any) error {
 	}
 	dec := json.NewDecoder(strings.NewReader(string(merged)))
 	dec.DisallowUnknownFields()
-	switch o := obj.(type) {
-	case *v1alpha1.Device:
-		*o = v1alpha1.Device{}
-	case *v1alpha1.Application:
-		*o = v1alpha1.Application{}
-	}
+	var fresh T
+	*obj = fresh
 	if err := dec.Decode(obj); err != nil {
 		return errs.New(errs.Invalid, "the patch makes no object: %w", err)
 	}
 	return nil
 }
-
-// ifMatch refuses a write to another version than the caller has seen (RFC 9110 §13.1.1).
-func ifMatch(r *request, version string) error {
-	want := r.Header.Get("If-Match")
-	if want == "" || want == "*" || strings.Trim(want, `"`) == version {
-		return nil
-	}
-	return errs.New(errs.Conflict, "it was changed since you read it").WithMend("read it again and decide anew")
-}
-
-func setETag(w http.ResponseWriter, version string) { w.Header().Set("ETag", `"`+version+`"`) }
 
 func (a *API) hold(w http.ResponseWriter, r *request) error    { return a.setHold(w, r, true) }
 func (a *API) release(w http.ResponseWriter, r *request) error { return a.setHold(w, r, false) }

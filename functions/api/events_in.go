@@ -153,6 +153,19 @@ func (a *API) mayAsk(r *request, ns string, data any) error {
 			return errs.New(errs.Invalid, "kind is Invoke, Message or Reboot")
 		}
 		return a.mayIn(r, ns, "create", "devices/"+sub, "")
+	case event.ApplicationAction:
+		return a.mayIn(r, ns, "update", "applications", d.Application)
+	case event.DeviceAction:
+		verb, resource := "update", "devices/approval"
+		if d.Action == event.ActionHold || d.Action == event.ActionRelease {
+			verb, resource = "patch", "devices"
+		}
+		for _, name := range d.Devices {
+			if err := a.mayIn(r, ns, verb, resource, name); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return errs.New(errs.Denied, "events of this type are not taken from outside")
 }

@@ -96,7 +96,7 @@ func Explain(app *v1alpha1.Application, dev *v1alpha1.Device, v ledger.DeviceVie
 		x.Reason = orWord(a.Reason, x.Reason)
 		switch {
 		case a.Reported == nil || a.Reported.Revision != x.Wanted:
-			return say(CauseRefused, "", "%s was not sent: %s %s", x.Wanted, x.Reason, a.Message)
+			return say(CauseRefused, mendOf(x.Reason), "%s cannot run there: %s", x.Wanted, because(x.Reason, a.Message))
 		case a.Reported.State == "RolledBack":
 			return say(CauseRolledBack, "wasmbed logs "+v.Device.Name, "%s failed (%s) and the device went back to %s", x.Wanted, x.Reason, x.Running)
 		}
@@ -127,6 +127,17 @@ func Explain(app *v1alpha1.Application, dev *v1alpha1.Device, v ledger.DeviceVie
 		return say(CauseInProgress, "", "the device is at %s with %s", a.Reported.State, x.Wanted)
 	}
 	return say(CauseInProgress, "", "%s was sent; the device has not yet said anything about it", x.Wanted)
+}
+
+// mendOf says what helps against a refusal, where that is not in its message.
+func mendOf(reason string) string {
+	switch reason {
+	case "TooManyApps":
+		return "the device holds as many applications as it can: delete one of them, or leave this device out of the targets; the application then goes on by itself"
+	case "StorageFull":
+		return "delete an application of the device that is needed less"
+	}
+	return ""
 }
 
 // Misapplied reports whether a Ready condition says that the Application itself cannot be carried out (its

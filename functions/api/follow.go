@@ -14,8 +14,9 @@ import (
 
 // sse writes server-sent events; the id of each is the cursor to resume behind it (Last-Event-ID).
 type sse struct {
-	w  http.ResponseWriter
-	rc *http.ResponseController
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	fields fields // of each event's data; nil: all
 }
 
 func startSSE(w http.ResponseWriter) *sse {
@@ -24,7 +25,10 @@ func startSSE(w http.ResponseWriter) *sse {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
-	s := &sse{w, http.NewResponseController(w)}
+	s := &sse{w: w, rc: http.NewResponseController(w)}
+	if sel, ok := w.(*selecting); ok {
+		s.fields = sel.fields
+	}
 	s.flush()
 	return s
 }
@@ -36,6 +40,9 @@ func (s *sse) flush() bool {
 
 func (s *sse) send(id, kind string, v any) bool {
 	b, err := json.Marshal(v)
+	if err == nil && s.fields != nil && kind != "error" {
+		b, err = s.fields.of(b)
+	}
 	if err != nil {
 		return false
 	}
@@ -138,7 +145,7 @@ func same(next string, n int) []string {
 func (a *API) events(w http.ResponseWriter, r *request) error {
 	ns, kind := r.URL.Query().Get("namespace"), r.URL.Query().Get("type")
 	return serve(w, r, "event", func(ctx context.Context, from string, n int) ([]any, []string, string, error) {
-		got, next, err := a.Recents(ctx, from, n, 0)
+		got, next, err := a.recentsOf(ns)(ctx, from, n, 0)
 		var items []any
 		var cursors []string
 		for _, g := range got {

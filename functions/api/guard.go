@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,7 +74,7 @@ func (a *API) once(w http.ResponseWriter, r *request, handle func(http.ResponseW
 	if err := handle(rec, r); err != nil {
 		writeProblem(rec, r.Request, err)
 	}
-	if rec.body.Len() <= replayMost {
+	if rec.body.Len() <= replayMost && !holdsSecret(r) {
 		b, err := json.Marshal(kept{rec.status, w.Header().Get("Content-Type"), rec.body.Bytes()})
 		if err == nil {
 			err = a.Ledger.SetOnce(r.Context(), source, key, string(b))
@@ -84,6 +85,9 @@ func (a *API) once(w http.ResponseWriter, r *request, handle func(http.ResponseW
 	}
 	return nil
 }
+
+// holdsSecret reports whether the answer to a request is a secret that is shown once: it is kept nowhere.
+func holdsSecret(r *request) bool { return strings.HasSuffix(r.URL.Path, "/tokens") }
 
 // recorder keeps what is answered.
 type recorder struct {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -30,7 +32,8 @@ const (
 	maxHookBody  = 1 << 20
 	hookCacheFor = 5 * time.Second // of a WebhookSource and its Secret, also of ones that are not there
 	maxHookCache = 4096
-	hookAsks     = 50 // requests a second of one address, whatever they prove
+	hookReadTime = 10 * time.Second // of a request's body
+	hookAsks     = 50               // requests a second of one address, whatever they prove
 	hookAskBurst = 100
 )
 
@@ -41,6 +44,8 @@ const ownLock = "-"
 func (a *API) hookRoutes() []route {
 	return []route{
 		{"POST", "/hooks/:namespace/:name", ownLock, "", a.takeHook},
+		{"POST", "/hooks/:namespace/:name/permit/:token", ownLock, "", a.permitHook},
+		{"GET", "/hooks/:namespace/:name/permit/:token", ownLock, "", a.permitHook}, // by hand, in a browser
 		{"POST", "/api/v1/events", "", "", a.takeEvents},
 		{"POST", "/api/v1/namespaces/:namespace/events", "create", "events.wasmbed", a.takeEvents},
 	}
@@ -151,7 +156,12 @@ func (a *API) takeHook(w http.ResponseWriter, r *request) error {
 	if !hookName.MatchString(r.namespace) || !hookName.MatchString(r.name) {
 		return errs.New(errs.Unauthenticated, "the proof is missing or wrong")
 	}
+	// Who trickles a body holds nothing for long. The next request of the connection has its own time.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(hookReadTime)) // a writer of a test may know of none
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHookBody))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errs.New(errs.Deadline, "the body did not come within %v", hookReadTime)
+	}
 	if err != nil {
 		return err
 	}
@@ -162,31 +172,56 @@ func (a *API) takeHook(w http.ResponseWriter, r *request) error {
 	if k.source == nil { // the same as for a wrong proof: nobody finds out here which hooks there are
 		return errs.New(errs.Unauthenticated, "the proof is missing or wrong")
 	}
+	ans, err := a.hookEvent(r, k, body)
+	a.noteHook(r, ans, err)
+	if errs.Is(err, errs.Unauthenticated) {
+		a.Log.Debug("a webhook is refused", "hook", r.namespace+"/"+r.name, "from", r.RemoteAddr, "err", err)
+		return errs.New(errs.Unauthenticated, "the proof is missing or wrong") // what is wrong is in the source's status
+	}
+	if err != nil {
+		return err
+	}
+	if ans.Status == hookAccepted {
+		r.user = User{Name: "hook:" + r.namespace + "/" + r.name}
+		a.audit(r, "hook", ans.Type)
+	}
+	return writeJSON(w, http.StatusAccepted, ans)
+}
+
+// Statuses of a hookAnswer.
+const (
+	hookAccepted  = "accepted"
+	hookDuplicate = "duplicate"
+	hookIgnored   = "ignored"
+)
+
+// hookEvent verifies a request, and posts the event that is made of it.
+func (a *API) hookEvent(r *request, k knownHook, body []byte) (hookAnswer, error) {
+	none := hookAnswer{}
 	mark, err := a.proof(k, r.Header, body)
 	if err != nil {
-		a.Log.Debug("a webhook is refused", "hook", r.namespace+"/"+r.name, "from", r.RemoteAddr, "err", err)
-		return errs.New(errs.Unauthenticated, "the proof is missing or wrong")
+		return none, err
 	}
 	if k.source.Spec.Paused {
-		return errs.New(errs.Conflict, "this webhook is paused")
+		return none, errs.New(errs.Conflict, "this webhook is paused")
 	}
 	if err := a.door.pass(r.namespace+"/"+r.name, k.source.Spec.RatePerMinute, a.Now()); err != nil {
-		return err
+		return none, err
 	}
 	hops, err := hopsOf(r.Header)
 	if err != nil {
-		return err
+		return none, err
 	}
 	in := hook.Request{Header: r.Header, Body: jsonOf(r.Header, body)}
 	if err := a.fresh(k.source, in); err != nil {
-		return err
+		return none, err
 	}
 	e, err := a.eventOf(k.source, in, body)
 	if err != nil {
-		return err
+		return none, err
 	}
 	if e == nil {
-		return writeJSON(w, http.StatusAccepted, hookAnswer{Status: "ignored"})
+		return hookAnswer{Status: hookIgnored}, nil
 	}
 	if mark == "" {
 		mark = event.NewID()
@@ -198,20 +233,18 @@ func (a *API) takeHook(w http.ResponseWriter, r *request) error {
 	}
 	_, done, err := a.Ledger.Once(r.Context(), e.Source(), mark)
 	if err != nil {
-		return err
+		return none, err
 	}
 	if done != "" {
-		return writeJSON(w, http.StatusAccepted, hookAnswer{"duplicate", e.ID(), e.Type()})
+		return hookAnswer{hookDuplicate, e.ID(), e.Type()}, nil
 	}
 	if err := a.Events.Post(r.Context(), *e); err != nil {
-		return err // it comes again, and is no duplicate: what was not taken is not marked
+		return none, err // it comes again, and is no duplicate: what was not taken is not marked
 	}
 	if err := a.Ledger.SetOnce(r.Context(), e.Source(), mark, e.ID()); err != nil {
 		a.Log.Warn("a webhook's request may be taken twice", "hook", e.Source(), "err", err) // the event has the same id then
 	}
-	r.user = User{Name: "hook:" + r.namespace + "/" + r.name}
-	a.audit(r, "hook", e.Type())
-	return writeJSON(w, http.StatusAccepted, hookAnswer{"accepted", e.ID(), e.Type()})
+	return hookAnswer{hookAccepted, e.ID(), e.Type()}, nil
 }
 
 // proof verifies a request. mark is the same for the same request, and nobody can change it: "" when there is none.
@@ -296,6 +329,10 @@ func (a *API) eventOf(s *v1alpha1.WebhookSource, in hook.Request, body []byte) (
 			if data, subject, err = requestOf(rule.Type, words(rule.Type, fields), s.Namespace, "hook "+s.Name); err != nil {
 				return nil, err
 			}
+			// Who may make a webhook source may not by that admit devices.
+			if d, ok := data.(event.DeviceAction); ok && d.Action != event.ActionHold && d.Action != event.ActionRelease {
+				return nil, errs.New(errs.Denied, "a webhook may hold and release devices, not %s them", strings.ToLower(d.Action))
+			}
 		}
 		e, err := event.New(rule.Type, "/wasmbed/hooks/"+s.Namespace+"/"+s.Name, subject, "-", data, event.In(s.Namespace))
 		if err != nil {
@@ -313,7 +350,7 @@ func (a *API) eventOf(s *v1alpha1.WebhookSource, in hook.Request, body []byte) (
 
 // words brings what a mapping says in words to the types of a command's request.
 func words(typ string, fields map[string]any) map[string]any {
-	if typ != event.CommandRequested {
+	if typ != event.CommandRequested && typ != event.DeviceActionRequested {
 		return fields
 	}
 	if s, ok := fields["devices"].(string); ok {
@@ -363,8 +400,8 @@ func requestOf(typ string, fields any, ns, by string) (data any, subject string,
 		if err := other(d.Namespace); err != nil {
 			return nil, "", err
 		}
-		if d.Application == "" || (d.Module == "") == (d.OCI == "") {
-			return nil, "", errs.New(errs.Invalid, "a deploy request needs application, and one of module and oci")
+		if d.Application == "" || d.Module != "" && d.OCI != "" || d.Module == "" && d.OCI == "" && len(d.Spec) == 0 {
+			return nil, "", errs.New(errs.Invalid, "a deploy request needs application, and module, oci or spec")
 		}
 		d.Namespace, d.By = ns, by
 		return d, ns + "/" + d.Application, nil
@@ -394,8 +431,45 @@ func requestOf(typ string, fields any, ns, by string) (data any, subject string,
 		}
 		d.Namespace, d.By, d.After, d.ID = ns, by, "", "" // the id is made of the event's: a repetition is the same command
 		return d, ns, nil
+	case event.ApplicationActionRequested:
+		var d event.ApplicationAction
+		if err := strict(&d); err != nil {
+			return nil, "", err
+		}
+		if err := other(d.Namespace); err != nil {
+			return nil, "", err
+		}
+		switch d.Action {
+		case event.ActionStop, event.ActionStart, event.ActionPause, event.ActionResume:
+		default:
+			return nil, "", errs.New(errs.Invalid, "action %q: it is Stop, Start, Pause or Resume", d.Action)
+		}
+		if d.Application == "" {
+			return nil, "", errs.New(errs.Invalid, "an action needs application")
+		}
+		d.Namespace, d.By = ns, by
+		return d, ns + "/" + d.Application, nil
+	case event.DeviceActionRequested:
+		var d event.DeviceAction
+		if err := strict(&d); err != nil {
+			return nil, "", err
+		}
+		if err := other(d.Namespace); err != nil {
+			return nil, "", err
+		}
+		switch d.Action {
+		case event.ActionApprove, event.ActionReject, event.ActionRevoke, event.ActionHold, event.ActionRelease:
+		default:
+			return nil, "", errs.New(errs.Invalid, "action %q: it is Approve, Reject, Revoke, Hold or Release", d.Action)
+		}
+		if len(d.Devices) == 0 || len(d.Devices) > event.MaxActionDevices {
+			return nil, "", errs.New(errs.Invalid, "%d devices; 1 to %d", len(d.Devices), event.MaxActionDevices)
+		}
+		d.Namespace, d.By = ns, by
+		return d, ns, nil
 	}
-	return nil, "", errs.New(errs.Denied, "events of type %s are not taken from outside", typ).WithMend("deploy.requested, rollback.requested and command.requested are, and types of your own")
+	return nil, "", errs.New(errs.Denied, "events of type %s are not taken from outside", typ).
+		WithMend("deploy.requested, rollback.requested, command.requested, application.action.requested and device.action.requested are, and types of your own")
 }
 
 // hopsOf reads how many webhooks a request has come through. Errors: Invalid: too many.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +97,7 @@ func TestStandardHook(t *testing.T) {
 		t.Fatalf("%v", got)
 	}
 	d, err := event.Data[event.DeployRequest](got[0])
-	if err != nil || d != (event.DeployRequest{Namespace: "a", Application: "hello", Module: "m1", By: "hook ci"}) {
+	if err != nil || !reflect.DeepEqual(d, event.DeployRequest{Namespace: "a", Application: "hello", Module: "m1", By: "hook ci"}) {
 		t.Errorf("%+v %v", d, err)
 	}
 	if code, a, _ := h.post("/hooks/a/ci", body, good); code != 202 || a.Status != "duplicate" || len(h.posted.of(event.DeployRequested)) != 1 {

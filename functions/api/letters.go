@@ -29,6 +29,8 @@ type QueueLine struct {
 	Waiting int64  `json:"waiting"`
 	Parked  int64  `json:"parked"` // wait for their next attempt
 	Dead    int64  `json:"dead"`
+	// DeadOnly: the broker in use tells nobody what waits; waiting and parked say nothing.
+	DeadOnly bool `json:"deadOnly,omitempty"`
 }
 
 // Broker is what the API asks of the broker in use, when it has such doors. Errors: Unavailable.

@@ -36,13 +36,14 @@ func (a *API) putGateway(w http.ResponseWriter, r *request) error {
 	in.Name, in.Namespace, in.Status = r.name, r.namespace, v1alpha1.GatewayStatus{}
 	have, err := a.Client.Gateways.Get(r.Context(), r.namespace, r.name)
 	switch {
+	case errs.Is(err, errs.NotFound) && len(wanted(r)) > 0:
+		return errs.New(errs.Conflict, "gateway %s was removed since you read it", r.name)
 	case errs.Is(err, errs.NotFound):
 		made, err := a.Client.Gateways.Create(r.Context(), &in)
 		if err != nil {
 			return err
 		}
 		a.audit(r, "created", "")
-		setETag(w, made.ResourceVersion)
 		return writeJSON(w, http.StatusCreated, made)
 	case err != nil:
 		return err
@@ -56,12 +57,11 @@ func (a *API) putGateway(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	a.audit(r, "updated", "")
-	setETag(w, made.ResourceVersion)
 	return writeJSON(w, http.StatusOK, made)
 }
 
 func (a *API) deleteGateway(w http.ResponseWriter, r *request) error {
-	if err := a.Client.Gateways.Delete(r.Context(), r.namespace, r.name); err != nil {
+	if err := remove(r, a.Client.Gateways); err != nil {
 		return err
 	}
 	a.audit(r, "deleted", "")
@@ -127,7 +127,7 @@ func (a *API) getModule(w http.ResponseWriter, r *request) error {
 }
 
 func (a *API) deleteModule(w http.ResponseWriter, r *request) error {
-	if err := a.Client.Modules.Delete(r.Context(), r.namespace, r.name); err != nil {
+	if err := remove(r, a.Client.Modules); err != nil {
 		return err
 	}
 	a.audit(r, "deleted", "")

@@ -24,10 +24,12 @@ type doc struct {
 	summary string
 	query   []string // parameters: "name: what it is"
 	body    any      // a value of the request's type; nil: none
-	answer  any      // a value of the answer's type; nil: none that is JSON
-	status  int      // of success; 0: 200
-	also    int      // another one of success, with the same answer; 0: none
-	stream  bool     // with follow=true (or Accept: text/event-stream) server-sent events without end
+	// bodyMayLack: a request without a body is fine.
+	bodyMayLack bool
+	answer      any  // a value of the answer's type; nil: none that is JSON
+	status      int  // of success; 0: 200
+	also        int  // another one of success, with the same answer; 0: none
+	stream      bool // with follow=true (or Accept: text/event-stream) server-sent events without end
 }
 
 var pageParameters = []string{"limit: entries of a page, 1 to 500, default 100", "after: cursor, the next of the page before"}
@@ -67,7 +69,7 @@ func (a *API) openAPI() ([]byte, error) {
 var notWord = regexp.MustCompile(`[^A-Za-z0-9]+`)
 
 func operation(rt route, d doc, s *schemas, path string) map[string]any {
-	op := map[string]any{"summary": d.summary, "operationId": strings.Trim(notWord.ReplaceAllString(strings.ToLower(rt.method)+"_"+strings.TrimPrefix(rt.path, "/api/v1/"), "_"), "_")}
+	op := map[string]any{"summary": d.summary, "tags": []string{tagOf(path)}, "operationId": strings.Trim(notWord.ReplaceAllString(strings.ToLower(rt.method)+"_"+strings.TrimPrefix(rt.path, "/api/v1/"), "_"), "_")}
 	if rt.verb == ownLock {
 		op["security"] = []any{}
 		op["description"] = "Needs no token: the request proves itself by a signature or a secret (docs/spec/webhooks.md)."
@@ -85,14 +87,21 @@ func operation(rt route, d doc, s *schemas, path string) map[string]any {
 	if rt.method == http.MethodPost {
 		params = append(params, map[string]any{"name": "Idempotency-Key", "in": "header", "description": "a repeated request with the same key is answered from what was answered before, for a day", "schema": map[string]any{"type": "string"}})
 	}
-	if rt.method == http.MethodPatch {
+	if rt.method == http.MethodGet && d.answer != nil {
+		params = append(params, map[string]any{"name": "fields", "in": "query", "description": "only these fields, of the object or of each item, like metadata.name,spec.board", "schema": map[string]any{"type": "string"}})
+	}
+	if matches(rt, path) {
 		params = append(params, map[string]any{"name": "If-Match", "in": "header", "description": "the ETag that was read; another version is refused", "schema": map[string]any{"type": "string"}})
 	}
 	if params != nil {
 		op["parameters"] = params
 	}
 	if d.body != nil {
-		op["requestBody"] = map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": s.of(d.body)}}}
+		body := map[string]any{"schema": s.of(d.body)}
+		if x := exampleOf(rt); x != nil {
+			body["example"] = x
+		}
+		op["requestBody"] = map[string]any{"required": !d.bodyMayLack, "content": map[string]any{"application/json": body}}
 	}
 	status := d.status
 	if status == 0 {
@@ -118,6 +127,42 @@ func operation(rt route, d doc, s *schemas, path string) map[string]any {
 	return op
 }
 
+// tagOf groups operations by what they are about.
+func tagOf(path string) string {
+	rest := strings.TrimPrefix(strings.TrimPrefix(path, "/api/v1"), "/namespaces/{namespace}")
+	word, _, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+	switch word {
+	case "devices", "bulk", "enrollments", "boards", "telemetry", "logs", "watch":
+		return "devices"
+	case "invoke", "message", "reboot", "operations":
+		return "commands"
+	case "applications", "revisions":
+		return "applications"
+	case "modules", "compile", "inspect", "languages", "templates":
+		return "modules"
+	case "gateways":
+		return "gateways"
+	case "events", "queues", "deadletters":
+		return "events"
+	case "webhooks", "webhooksources", "hooks":
+		return "webhooks"
+	case "tokens", "whoami":
+		return "access"
+	}
+	return "platform"
+}
+
+// matches reports whether a route writes an object whose version the caller may name.
+func matches(rt route, path string) bool {
+	switch rt.method {
+	case http.MethodPut, http.MethodPatch:
+		return true
+	case http.MethodDelete:
+		return strings.HasSuffix(path, "{name}") && !strings.Contains(path, "/tokens/")
+	}
+	return false
+}
+
 func statusText(status int) string {
 	b, _ := json.Marshal(status) // a number
 	return string(b)
@@ -141,6 +186,8 @@ func newSchemas() *schemas {
 				return &jsonschema.Schema{Type: "string", Format: "date-time"}
 			case reflect.TypeFor[*metav1.Time](), reflect.TypeFor[*time.Time]():
 				return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", Format: "date-time"}, {Type: "null"}}}
+			case reflect.TypeFor[maybe]():
+				return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "number"}, {Type: "null"}}}
 			case reflect.TypeFor[metav1.Duration]():
 				return &jsonschema.Schema{Type: "string", Description: "a duration like 10s"}
 			case reflect.TypeFor[intstr.IntOrString]():

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -123,12 +124,40 @@ func statusOf(word string) int {
 	return n
 }
 
+// TestExamplesAreRead: an example of the contract is one that its route reads, and is there for a route that there is.
+func TestExamplesAreRead(t *testing.T) {
+	docs, used := routeDocs(), 0
+	for _, rt := range (&API{}).routes() {
+		text, ok := examples()[rt.method+" "+short(rt.path)]
+		if !ok {
+			continue
+		}
+		used++
+		body := docs[rt.method+" "+rt.path].body
+		if body == nil {
+			t.Errorf("%s %s has an example and no body", rt.method, rt.path)
+			continue
+		}
+		d := json.NewDecoder(strings.NewReader(text))
+		if !strings.HasSuffix(rt.path, "/events") { // CloudEvents have a reader of their own
+			d.DisallowUnknownFields()
+		}
+		if err := d.Decode(reflect.New(reflect.TypeOf(body)).Interface()); err != nil {
+			t.Errorf("%s %s: %v", rt.method, rt.path, err)
+		}
+	}
+	if used != len(examples()) {
+		t.Errorf("%d of %d examples are of routes that there are", used, len(examples()))
+	}
+}
+
 // TestAnswersKeepTheContract: what the routes answer on a small fleet is what the contract says.
 func TestAnswersKeepTheContract(t *testing.T) {
 	h := newHouse(t)
 	h.fleet(5)
 	h.device("d-0001")
 	h.api.Boards = []Board{{Name: "FrdmK64f", Transports: []string{"Ethernet"}, Truth: "run"}}
+	h.api.PartLogs = twoLogs{}
 	h.api.Compiler = oneCompiler{[]byte("\x00asm\x01\x00\x00\x00")}
 	c := newContract(h)
 	for _, x := range []struct{ method, path, args, body string }{
@@ -149,6 +178,14 @@ func TestAnswersKeepTheContract(t *testing.T) {
 		{"POST", "/api/v1/namespaces/{namespace}/compile", "", `{"language":"c","files":{"main.c":""}}`},
 		{"GET", "/api/v1/namespaces/{namespace}/applications", "", ""}, {"GET", "/api/v1/namespaces/{namespace}/gateways", "", ""},
 		{"GET", "/api/v1/namespaces/{namespace}/modules", "", ""}, {"GET", "/api/v1/namespaces/{namespace}/revisions", "", ""},
+		{"GET", "/api/v1/metrics/summary", "?minutes=5", ""}, {"GET", "/api/v1/metrics/summary", "?minutes=x", ""}, {"GET", "/api/v1/metrics/summary", "?fields=now,history.times", ""},
+		{"GET", "/api/v1/parts", "", ""}, {"GET", "/api/v1/parts/{name}/logs", "", ""}, {"GET", "/api/v1/namespaces/{namespace}/revisions/{name}", "", ""},
+		{"GET", "/api/v1/namespaces/{namespace}/devices", "?fields=device.name,online", ""}, {"GET", "/api/v1/namespaces/{namespace}/devices/{name}", "?fields=view.apps", ""},
+		{"PUT", "/api/v1/namespaces/{namespace}/gateways/{name}", "", `{"spec":{"address":"h:1"}}`}, {"PATCH", "/api/v1/namespaces/{namespace}/gateways/{name}", "", `{"spec":{"heartbeat":"5s"}}`},
+		{"POST", "/api/v1/namespaces/{namespace}/gateways/{name}/disable", "", ""}, {"POST", "/api/v1/namespaces/{namespace}/gateways/{name}/enable", "", ""},
+		{"PATCH", "/api/v1/namespaces/{namespace}/webhooks/{name}", "", `{"spec":{"paused":true}}`}, {"PATCH", "/api/v1/namespaces/{namespace}/webhooksources/{name}", "", `{}`},
+		{"POST", "/api/v1/namespaces/{namespace}/devices/{name}/disconnect", "", ""}, {"GET", "/api/v1/namespaces/{namespace}/tokens", "", ""},
+		{"POST", "/api/v1/namespaces/{namespace}/tokens", "", `{"name":"x","role":"viewer"}`}, {"DELETE", "/api/v1/namespaces/{namespace}/tokens/{name}", "", ""},
 		{"GET", "/api/v1/namespaces/{namespace}/enrollments", "", ""}, {"DELETE", "/api/v1/namespaces/{namespace}/devices/{name}", "", ""},
 	} {
 		at := strings.NewReplacer("{namespace}", "a", "{name}", "d-0001").Replace(x.path) + x.args

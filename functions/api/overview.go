@@ -57,6 +57,15 @@ func (a *API) whoami(w http.ResponseWriter, r *request) error {
 			return err
 		}
 	}
+	if ns := r.URL.Query().Get("namespace"); ns != "" {
+		rights, err := a.rightsIn(r.Context(), r.user, ns)
+		if err != nil {
+			return err
+		}
+		for name, is := range rights {
+			may[name] = is
+		}
+	}
 	groups := r.user.Groups
 	if groups == nil {
 		groups = []string{}

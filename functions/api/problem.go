@@ -74,6 +74,14 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return errs.New(errs.Internal, "encode the answer: %w", err)
 	}
+	if s, ok := w.(*selecting); ok && status < http.StatusBadRequest {
+		if b, err = s.fields.of(b); err != nil {
+			return err
+		}
+	}
+	if version := versionOf(v); version != "" {
+		setETag(w, version)
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -29,6 +29,7 @@ func (a *API) webhookRoutes() []route {
 	out := []route{
 		{"POST", ns + "/webhooks/:name/test", "create", "webhooks/deliveries", a.testWebhook},
 		{"POST", ns + "/webhooks/:name/enable", "update", "webhooks", a.enableWebhook},
+		{"POST", ns + "/webhooksources/:name/test", "update", "webhooksources", a.tryHook},
 		{"GET", ns + "/webhooks/:name/deliveries", "list", "webhooks/deliveries", a.listDeliveries},
 		{"GET", ns + "/webhooks/:name/deliveries/:id", "get", "webhooks/deliveries", a.getDelivery},
 		{"POST", ns + "/webhooks/:name/deliveries/:id/redeliver", "create", "webhooks/deliveries", a.redeliverWebhook},
@@ -108,6 +109,7 @@ func (h hooksOf[T, B]) routes(kind string) []route {
 		{"POST", at, "create", kind, h.create},
 		{"GET", at + "/:name", "get", kind, h.get},
 		{"PUT", at + "/:name", "update", kind, h.put},
+		{"PATCH", at + "/:name", "patch", kind, h.patch},
 		{"DELETE", at + "/:name", "delete", kind, h.remove},
 		{"POST", at + "/:name/secret", "update", kind, h.rotate},
 	}
@@ -118,9 +120,11 @@ func (h hooksOf[T, B]) get(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	m, _ := h.parts(o)
-	setETag(w, m.ResourceVersion)
 	return writeJSON(w, http.StatusOK, o)
+}
+
+func (h hooksOf[T, B]) patch(w http.ResponseWriter, r *request) error {
+	return patchObject(h.a, w, r, h.resource)
 }
 
 // read reads the body. name "" takes the body's.
@@ -206,14 +210,12 @@ func (h hooksOf[T, B]) put(w http.ResponseWriter, r *request) error {
 			}
 		}
 		h.a.audit(r, "updated", "")
-		m, _ = h.parts(made)
-		setETag(w, m.ResourceVersion)
 		return writeJSON(w, http.StatusOK, made)
 	}
 }
 
 func (h hooksOf[T, B]) remove(w http.ResponseWriter, r *request) error {
-	if err := h.resource.Delete(r.Context(), r.namespace, r.name); err != nil {
+	if err := remove(r, h.resource); err != nil {
 		return err
 	}
 	if s, err := h.a.Client.Secrets.Get(r.Context(), r.namespace, h.prefix+r.name); err == nil && owned(s) {

@@ -73,8 +73,14 @@ func (a *API) live(w http.ResponseWriter, r *request) error {
 	}
 	defer c.CloseNow()
 	c.SetReadLimit(liveFrame)
-	ctx, cancel := context.WithCancel(r.Context())
+	// The request's context ends with the server alone, once its connection is a WebSocket: then the client is told, and
+	// goes on elsewhere from its cursors. Reads end because of that, not with the context, which would cut them off.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
+	defer context.AfterFunc(r.Context(), func() {
+		_ = c.Close(websocket.StatusGoingAway, "the server stops") // who is gone needs no word
+		cancel()
+	})()
 	l := &liveConn{a: a, c: c, r: r, ctx: ctx, stop: map[string]*subscription{}}
 	defer l.wait.Wait()
 	defer cancel()
@@ -251,8 +257,9 @@ func (l *liveConn) reader(ctx context.Context, t liveTopic) (follower, error) {
 		if t.Namespace == "" {
 			return nil, errs.New(errs.Invalid, "topic %s needs a namespace", t.Topic)
 		}
-		acc.Namespace, acc.Name = t.Namespace, t.Name
+		acc.Name = t.Name
 	}
+	acc.Namespace = t.Namespace // events without one: of all
 	may, err := l.a.Auth.Allowed(ctx, l.r.user, acc)
 	if err != nil {
 		return nil, err
@@ -306,7 +313,7 @@ func (a *API) followEvents(ns string) follower {
 		if cursor == "" {
 			cursor = "$"
 		}
-		got, next, err := a.Recents(ctx, cursor, liveBatch, 0)
+		got, next, err := a.recentsOf(ns)(ctx, cursor, liveBatch, 0)
 		if err != nil {
 			return nil, "", false, err
 		}

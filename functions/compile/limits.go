@@ -23,6 +23,13 @@ const (
 	fileSize  = 32 << 20         // bytes of one file that a compiler writes
 	openFiles = 256
 
+	minToken   = 16               // bytes of the service's token
+	maxRequest = 4 * maxSource    // bytes of a request to the service: JSON may write one byte of source as six, of which few are
+	maxReply   = 4 << 20          // bytes of its answer: a module in base64, a log, and what was found
+	maxHeader  = 16 << 10         // bytes of a request's header
+	readTime   = 10 * time.Second // of a request
+	serveTime  = 5 * time.Minute  // of all of it: those that wait before, and the compilation
+
 	cacheSize  = 64 << 20 // bytes of modules that are kept
 	probeTime  = 5 * time.Second
 	probeEvery = time.Minute // a tool that is missing is looked for again so often

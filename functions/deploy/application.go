@@ -109,7 +109,12 @@ func (f *Function) reconcile(ctx context.Context, e ce.Event, key ledger.App, wh
 	}
 	if !slices.Contains(app.Finalizers, v1alpha1.FinalizerDeploy) {
 		app.Finalizers = append(app.Finalizers, v1alpha1.FinalizerDeploy)
-		if app, err = f.d.Client.Applications.Update(ctx, app); err != nil {
+		if app, err = f.d.Client.Applications.UpdateMeta(ctx, app); err != nil {
+			return ignoreNotFound(err)
+		}
+	}
+	if _, ok := app.Annotations[v1alpha1.AnnotationRollbackTo]; ok {
+		if app, err = f.annotated(ctx, e, app); err != nil {
 			return ignoreNotFound(err)
 		}
 	}
@@ -416,6 +421,6 @@ func (f *Function) remove(ctx context.Context, app *v1alpha1.Application) error 
 		return err
 	}
 	app.Finalizers = slices.Delete(app.Finalizers, i, i+1)
-	_, err = f.d.Client.Applications.Update(ctx, app)
+	_, err = f.d.Client.Applications.UpdateMeta(ctx, app)
 	return ignoreNotFound(err)
 }

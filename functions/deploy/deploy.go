@@ -20,6 +20,7 @@ import (
 	"wasmbed.io/wasmbed/api/client"
 	"wasmbed.io/wasmbed/api/notice"
 	"wasmbed.io/wasmbed/api/v1alpha1"
+	"wasmbed.io/wasmbed/api/validate"
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/internal/errs"
@@ -33,7 +34,8 @@ const (
 
 // Types are the events that it takes.
 func Types() []string {
-	return []string{event.RefAdd, event.RefUpdate, event.RefDelete, event.TimerDue, event.ModuleMissed, event.LedgerLost, event.RollbackDecided, event.DeployRequested}
+	return []string{event.RefAdd, event.RefUpdate, event.RefDelete, event.TimerDue, event.ModuleMissed, event.LedgerLost, event.RollbackDecided, event.Ping, event.DeployRequested,
+		event.ApplicationActionRequested}
 }
 
 // Kinds of timers.
@@ -80,6 +82,7 @@ type Function struct {
 	retold     pace // of failed rollouts that nobody heard of
 	pulls      pulls
 	share      time.Duration // of one event in a rebuild
+	check      *validate.Validator
 }
 
 // New returns the function.
@@ -89,6 +92,7 @@ func New(d Deps) *Function {
 	}
 	f := &Function{d: d, share: rebuildTime, pace: pace{least: statusPace}, retold: pace{least: retryFailed}, notice: notice.New(d.Client.Events, "wasmbed-deploy", d.Now)}
 	f.selections.list = f.listSelections
+	f.check = validate.New(validate.Client{Set: d.Client}, nil, d.Now) // without a table of boards: devices say what they hold
 	return f
 }
 
@@ -118,10 +122,14 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		return nil, f.application(ctx, e, ledger.App{Namespace: r.Namespace, Name: r.Application}, onChange)
 	case event.DeployRequested:
 		return f.requested(ctx, e)
+	case event.ApplicationActionRequested:
+		return f.acted(ctx, e)
 	case event.TimerDue:
 		return nil, f.timer(ctx, e)
 	case event.ModuleMissed:
 		return nil, f.missed(ctx, e)
+	case event.Ping:
+		return nil, f.sweep(ctx)
 	case event.LedgerLost:
 		return nil, f.rebuild(ctx, e)
 	}

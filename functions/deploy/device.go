@@ -34,10 +34,10 @@ func (f *Function) device(ctx context.Context, who event.Device) error {
 				return err
 			}
 			d.Finalizers = slices.Delete(d.Finalizers, i, i+1)
-			_, err = f.d.Client.Devices.Update(ctx, d)
+			_, err = f.d.Client.Devices.UpdateMeta(ctx, d)
 		case i < 0:
 			d.Finalizers = append(d.Finalizers, v1alpha1.FinalizerDeploy)
-			if d, err = f.d.Client.Devices.Update(ctx, d); err == nil {
+			if d, err = f.d.Client.Devices.UpdateMeta(ctx, d); err == nil {
 				return f.putDevice(ctx, d)
 			}
 		default:

@@ -4,6 +4,8 @@ import "time"
 
 // Limits of this package, with their reasons.
 const (
+	sweepAfter          = time.Minute            // a timer that is so late was not posted by any gateway
+	sweepPage           = 100                    // timers of one read
 	conflictAttempts    = 6                      // read-modify-write rounds before the event is given back for a retry
 	dispatchChunk       = 256                    // devices admitted and dispatched at once: bounds memory and one script's time
 	dispatchRounds      = 8                      // chunks in one advance; the rest goes on with the next, so that others get their turn

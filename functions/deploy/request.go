@@ -1,13 +1,18 @@
 package deploy
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"wasmbed.io/wasmbed/api/v1alpha1"
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/internal/errs"
 	"wasmbed.io/wasmbed/internal/replay"
@@ -30,8 +35,8 @@ func (f *Function) requested(ctx context.Context, e ce.Event) (*ce.Event, error)
 	if err != nil {
 		return nil, err
 	}
-	if r.Namespace == "" || r.Application == "" || (r.Module == "") == (r.OCI == "") {
-		return nil, errs.New(errs.Invalid, "a deploy request needs namespace, application, and one of module and oci")
+	if r.Namespace == "" || r.Application == "" || r.Module != "" && r.OCI != "" || r.Module == "" && r.OCI == "" && len(r.Spec) == 0 {
+		return nil, errs.New(errs.Invalid, "a deploy request needs namespace, application, and module, oci or spec")
 	}
 	if reply, err := replay.Recall(ctx, f.d.Ledger, "deploy request", e); reply != nil || err != nil {
 		return reply, err
@@ -73,12 +78,23 @@ func (f *Function) setModule(ctx context.Context, at time.Time, r event.DeployRe
 	if r.OCI != "" && !byDigest.MatchString(r.OCI) {
 		return refuse("NoDigest", "%q is not a reference with a digest (name@sha256:…)", r.OCI)
 	}
-	app, err := f.d.Client.Applications.Get(ctx, r.Namespace, r.Application)
-	if errs.Is(err, errs.NotFound) {
-		return refuse("NoApplication", "there is no application %s", r.Application)
-	}
+	spec, err := specOf(r)
 	if err != nil {
+		return refuse("Invalid", "%v", err)
+	}
+	app, err := f.d.Client.Applications.Get(ctx, r.Namespace, r.Application)
+	made := errs.Is(err, errs.NotFound) && spec != nil
+	switch {
+	case made:
+		app = &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Application}}
+	case errs.Is(err, errs.NotFound):
+		return refuse("NoApplication", "there is no application %s", r.Application)
+	case err != nil:
 		return err
+	}
+	var before *v1alpha1.Application
+	if !made {
+		before = app.DeepCopy()
 	}
 	if app.DeletionTimestamp != nil {
 		return refuse("Deleting", "application %s is being removed", r.Application)
@@ -91,7 +107,7 @@ func (f *Function) setModule(ctx context.Context, at time.Time, r event.DeployRe
 		}
 	}
 	m := &app.Spec.Module
-	if m.Name == r.Module && m.OCI == r.OCI && m.Inline == nil {
+	if spec == nil && m.Name == r.Module && m.OCI == r.OCI && m.Inline == nil {
 		out.Status, out.Generation = deployUnchanged, app.Generation
 		return nil
 	}
@@ -104,8 +120,24 @@ func (f *Function) setModule(ctx context.Context, at time.Time, r event.DeployRe
 	if !at.IsZero() {
 		app.Annotations[annotationRequested] = at.UTC().Format(time.RFC3339Nano)
 	}
-	m.Name, m.OCI, m.Inline = r.Module, r.OCI, nil
-	app, err = f.d.Client.Applications.Update(ctx, app)
+	if spec != nil && !sameSpec(app.Spec, *spec) {
+		app.Spec = *spec
+	}
+	if r.Module != "" || r.OCI != "" {
+		m.Name, m.OCI, m.Inline = r.Module, r.OCI, nil
+	}
+	if err := f.check.Application(ctx, before, app).Err(); err != nil {
+		return refuse("Invalid", "%v", err)
+	}
+	was := app.Generation
+	if made {
+		app, err = f.d.Client.Applications.Create(ctx, app)
+		if errs.Is(err, errs.AlreadyExists) {
+			return errs.New(errs.Conflict, "%w", err) // somebody else was faster: it is given the spec
+		}
+	} else {
+		app, err = f.d.Client.Applications.Update(ctx, app)
+	}
 	switch {
 	case errs.Is(err, errs.Invalid):
 		return refuse("Invalid", "%v", err)
@@ -113,5 +145,34 @@ func (f *Function) setModule(ctx context.Context, at time.Time, r event.DeployRe
 		return err
 	}
 	out.Status, out.Generation = deployChanged, app.Generation
+	if app.Generation == was {
+		out.Status = deployUnchanged
+	}
 	return nil
+}
+
+// sameSpec reports whether two specs ask for the same, said in the same words or not.
+func sameSpec(a, b v1alpha1.ApplicationSpec) bool {
+	x, y := v1alpha1.Application{Spec: a}, v1alpha1.Application{Spec: b}
+	x, y = *x.DeepCopy(), *y.DeepCopy()
+	x.Default()
+	y.Default()
+	return equality.Semantic.DeepEqual(x.Spec, y.Spec)
+}
+
+// specOf reads the spec of a request strictly: a field that is misspelt would be lost without a word. nil: it has none.
+func specOf(r event.DeployRequest) (*v1alpha1.ApplicationSpec, error) {
+	if len(r.Spec) == 0 {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(r.Spec))
+	d.DisallowUnknownFields()
+	var s *v1alpha1.ApplicationSpec
+	if err := d.Decode(&s); err != nil {
+		return nil, errs.New(errs.Invalid, "spec: %w", err)
+	}
+	if s == nil {
+		return nil, errs.New(errs.Invalid, "spec is null")
+	}
+	return s, nil
 }

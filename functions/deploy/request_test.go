@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 	"time"
@@ -12,11 +13,21 @@ import (
 	"wasmbed.io/wasmbed/internal/errs"
 )
 
+// least is the smallest module that a device runs: wasmbed_start returns 0.
+func least(t *testing.T) []byte {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString("AGFzbQEAAAABBQFgAAF/AwIBAAUDAQABBxoCDXdhc21iZWRfc3RhcnQAAAZtZW1vcnkCAAoGAQQAQQAL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // TestDeployRequests: what outside systems ask for is done once, newest last, and each request is answered.
 func TestDeployRequests(t *testing.T) {
 	f, set, _, _ := start(t)
 	for _, name := range []string{"m1", "m2"} {
-		if _, err := set.Modules.Create(t.Context(), &v1alpha1.Module{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: name}}); err != nil {
+		if _, err := set.Modules.Create(t.Context(), &v1alpha1.Module{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: name}, Spec: v1alpha1.ModuleSpec{Bytes: least(t)}}); err != nil {
 			t.Fatal(err)
 		}
 	}

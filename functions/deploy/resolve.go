@@ -107,8 +107,8 @@ func (f *Function) source(ctx context.Context, app *v1alpha1.Application) (resol
 }
 
 func digestProblem(m *v1alpha1.Module) *problem {
-	if want, got := strings.ToLower(m.Spec.Digest), module.Digest(m.Spec.Bytes); want != "" && want != got {
-		return &problem{module.ReasonDigestMismatch, fmt.Sprintf("Module %s says %s, its bytes are %s", m.Name, want, got)}
+	if p := module.DigestProblem(m.Spec.Digest, m.Spec.Bytes); p != nil {
+		return &problem{p.Reason, fmt.Sprintf("Module %s: %s", m.Name, p.Message)}
 	}
 	return nil
 }

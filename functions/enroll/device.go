@@ -48,7 +48,7 @@ func (f *Function) tryDevice(ctx context.Context, e ce.Event, who event.Device) 
 		return f.leave(ctx, e, d)
 	}
 	if mark(d) {
-		if d, err = f.d.Client.Devices.Update(ctx, d); err != nil {
+		if d, err = f.d.Client.Devices.UpdateMeta(ctx, d); err != nil {
 			return nil, ignoreNotFound(err)
 		}
 	}
@@ -126,7 +126,7 @@ func (f *Function) leave(ctx context.Context, e ce.Event, d *v1alpha1.Device) (*
 		}
 	}
 	d.Finalizers = slices.Delete(d.Finalizers, i, i+1)
-	if _, err := f.d.Client.Devices.Update(ctx, d); err != nil {
+	if _, err := f.d.Client.Devices.UpdateMeta(ctx, d); err != nil {
 		return nil, ignoreNotFound(err)
 	}
 	return reply, nil

@@ -30,7 +30,7 @@ const (
 
 // Types are the events that it takes.
 func Types() []string {
-	return []string{event.DeviceEnrollmentRequested, event.RefAdd, event.RefUpdate, event.RefDelete, event.GatewayChanged, event.LedgerLost}
+	return []string{event.DeviceEnrollmentRequested, event.RefAdd, event.RefUpdate, event.RefDelete, event.GatewayChanged, event.LedgerLost, event.DeviceActionRequested, event.TimerDue, event.Ping}
 }
 
 // Instances lists the gateway processes. Affinity is one.
@@ -43,7 +43,8 @@ type Deps struct {
 	Client      *client.Set
 	Ledger      *ledger.Ledger
 	Instances   Instances
-	TrustDomain string // of the devices' identities
+	TrustDomain string  // of the devices' identities
+	Servers     Servers // whose server certificates are made here
 	Now         func() time.Time
 	Log         *slog.Logger
 }
@@ -86,6 +87,16 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		return nil, f.instance(ctx, g)
 	case event.LedgerLost:
 		return nil, f.rebuild(ctx, e)
+	case event.TimerDue:
+		t, err := event.Data[event.Timer](e)
+		if err != nil || t.Kind != ledger.DueCertificate {
+			return nil, err
+		}
+		return nil, f.certificateDue(ctx, t)
+	case event.Ping:
+		return nil, f.backstop(ctx)
+	case event.DeviceActionRequested:
+		return f.acted(ctx, e)
 	}
 	return nil, nil // of another type: not for this function
 }

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,8 +23,9 @@ import (
 
 // States of a gateway process.
 const (
-	stateUp   = "Up"
-	stateDown = "Down"
+	stateUp       = "Up"
+	stateDown     = "Down"
+	stateDisabled = "Disabled"
 )
 
 // gateway puts a Gateway's settings into the ledger, and the trust anchors of its namespace, and writes its
@@ -40,7 +39,10 @@ func (f *Function) gateway(ctx context.Context, namespace, name string) error {
 		if err != nil {
 			return err
 		}
-		if err = f.tryGateway(ctx, g, nil); !errs.Is(err, errs.Conflict) {
+		if err = f.tryGateway(ctx, g, nil); err == nil {
+			return f.server(ctx, g)
+		}
+		if !errs.Is(err, errs.Conflict) {
 			return ignoreNotFound(err)
 		}
 	}
@@ -76,13 +78,13 @@ func (f *Function) tryGateway(ctx context.Context, g *v1alpha1.Gateway, said *ev
 			return nil
 		}
 		g.Finalizers = slices.Delete(g.Finalizers, i, i+1)
-		_, err := f.d.Client.Gateways.Update(ctx, g)
+		_, err := f.d.Client.Gateways.UpdateMeta(ctx, g)
 		return err
 	}
 	if !slices.Contains(g.Finalizers, v1alpha1.FinalizerEnroll) {
 		g.Finalizers = append(g.Finalizers, v1alpha1.FinalizerEnroll)
 		var err error
-		if g, err = f.d.Client.Gateways.Update(ctx, g); err != nil {
+		if g, err = f.d.Client.Gateways.UpdateMeta(ctx, g); err != nil {
 			return err
 		}
 	}
@@ -128,6 +130,7 @@ func settings(g *v1alpha1.Gateway) ledger.GatewaySettings {
 		Namespace: g.Namespace, Name: g.Name, Address: g.Spec.Address, Heartbeat: v1alpha1.DefaultHeartbeat,
 		PairingApproval: g.Spec.Pairing.Approval, MaxDevices: int(g.Spec.Limits.MaxDevices), MaxFrame: int(g.Spec.Limits.MaxFrame),
 		PreAuthPerAddress: int(g.Spec.Limits.PreAuthPerAddress), CertificateLife: v1alpha1.DefaultCertificateLife, AttestationMode: g.Spec.Attestation.Mode,
+		Disabled: g.Spec.Disabled,
 	}
 	if h := g.Spec.Heartbeat; h != nil && h.Duration > 0 {
 		s.Heartbeat = h.Duration
@@ -159,7 +162,7 @@ func (f *Function) gatewayStatus(ctx context.Context, g *v1alpha1.Gateway, said 
 	old := g.Status.DeepCopy()
 	s := &g.Status
 	s.Instances, s.Devices = nil, 0
-	up, draining := 0, 0
+	up, draining, off := 0, 0, 0
 	for _, i := range all {
 		if i.Namespace != g.Namespace || i.Gateway != g.Name {
 			continue
@@ -169,9 +172,12 @@ func (f *Function) gatewayStatus(ctx context.Context, g *v1alpha1.Gateway, said 
 		}
 		s.Instances = append(s.Instances, v1alpha1.GatewayInstance{ID: i.ID, State: i.State, Devices: int32(i.Devices)})
 		s.Devices += int32(i.Devices)
-		if i.State == stateUp {
+		switch i.State {
+		case stateUp:
 			up++
-		} else {
+		case stateDisabled:
+			off++
+		default:
 			draining++
 		}
 	}
@@ -180,7 +186,10 @@ func (f *Function) gatewayStatus(ctx context.Context, g *v1alpha1.Gateway, said 
 	switch {
 	case trustErr != nil:
 		c.Reason, c.Message = "NoAuthority", trustErr.Error()
-	case up > 0:
+	case g.Spec.Disabled:
+		c.Reason, c.Message = "Disabled", "it is switched off; "+count(int(s.Devices), "device has", "devices have")+" a session yet"
+	case up+off > 0: // off: switched on again, and its processes have not all heard of it
+		up += off
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "InstanceUp", count(up, "gateway process serves", "gateway processes serve")+" "+g.Spec.Address
 	case draining > 0:
 		c.Reason, c.Message = "Draining", count(draining, "gateway process drains", "gateway processes drain")+", none is up"
@@ -227,18 +236,9 @@ func (f *Function) rebuild(ctx context.Context, e ce.Event) error {
 	if err != nil {
 		return err
 	}
-	return client.All(ctx, f.d.Client.Secrets, CANamespace, labelRevoked, func(s *corev1.Secret) error {
-		for entry, b := range s.Data {
-			var k revokedKey
-			ns, fp, ok := strings.Cut(entry, ".")
-			if !ok || json.Unmarshal(b, &k) != nil || f.d.Now().After(k.Until) {
-				continue
-			}
-			if err := deny(ns, fp, k.Reason); err != nil {
-				return err
-			}
-		}
-		return nil
+	return f.allRevoked(ctx, func(entry string, k revokedKey) error {
+		ns, fp, _ := strings.Cut(entry, ".")
+		return deny(ns, fp, k.Reason)
 	})
 }
 

@@ -48,6 +48,24 @@ func TestGatewayStatus(t *testing.T) {
 	if rv() != was {
 		t.Error("a status was written that did not differ")
 	}
+	g, _ = b.set.Gateways.Get(t.Context(), ns, "main")
+	g.Spec.Disabled = true
+	if _, err := b.set.Gateways.Update(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	b.up = instances{{ID: "gw-2", Namespace: ns, Gateway: "main", State: "Disabled"}}
+	b.changed("Gateway", "main")
+	ready("False", "Disabled")
+	if s, err := b.l.Gateway(t.Context(), ns, "main"); err != nil || !s.Disabled {
+		t.Errorf("%+v %v", s, err)
+	}
+	g, _ = b.set.Gateways.Get(t.Context(), ns, "main")
+	g.Spec.Disabled = false
+	if _, err := b.set.Gateways.Update(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	b.changed("Gateway", "main")
+	ready("True", "InstanceUp")
 	say("gw-9", "Up")
 	b.handle(b.event(event.GatewayChanged, "gw", event.GatewayInstance{Namespace: ns, Gateway: "nowhere", Instance: "gw-5", State: "Up"}))
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +24,9 @@ type revokedKey struct {
 	Reason string    `json:"reason"`
 }
 
-func revokedSecret(fp string) string { return "wasmbed-revoked-" + fp[:1] }
+const revokedPrefix = "wasmbed-revoked-"
+
+func revokedSecret(fp string) string { return revokedPrefix + fp[:1] }
 
 func revokedEntry(namespace, fp string) string { return namespace + "." + fp }
 
@@ -117,4 +120,28 @@ func (f *Function) dropEnded(s *corev1.Secret) {
 		delete(s.Data, x.fp)
 	}
 	f.d.Log.Warn("too many revoked keys: those whose certificates end first are forgotten", "secret", s.Namespace+"/"+s.Name)
+}
+
+// allRevoked hands over every entry that has not ended. It reads the Secrets by their names: who may list Secrets may read
+// all of the namespace.
+func (f *Function) allRevoked(ctx context.Context, each func(entry string, k revokedKey) error) error {
+	for _, digit := range "0123456789abcdef" {
+		s, err := f.d.Client.Secrets.Get(ctx, CANamespace, revokedSecret(string(digit)))
+		if errs.Is(err, errs.NotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for entry, b := range s.Data {
+			var k revokedKey
+			if !strings.Contains(entry, ".") || json.Unmarshal(b, &k) != nil || f.d.Now().After(k.Until) {
+				continue
+			}
+			if err := each(entry, k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

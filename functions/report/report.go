@@ -103,7 +103,11 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 			return nil, err
 		}
 		f.command(ctx, c)
-		return nil, nil
+		if !final(c) {
+			return nil, nil
+		}
+		changes, err := f.d.Ledger.Decline(ctx, c)
+		return f.changed(ctx, e, c.Device, changes, err)
 	case event.TelemetryReceived:
 		b, err := event.Data[event.TelemetryBatch](e)
 		if err != nil {
@@ -185,6 +189,14 @@ func (f *Function) command(ctx context.Context, c event.CommandCompleted) {
 	if c.Status == "Refused" || c.Status == "Failed" {
 		f.warn(ctx, c.Device, "Command"+c.Status, "command "+c.Command+": "+because(c.Reason, c.Message))
 	}
+}
+
+// final reports whether a device said that it will not take an application, and nothing but another intent, or more
+// room, changes that. Such a device has no instance to report about, so this answer is all that is heard of it. What
+// it says of an application that it does not hold (UnknownApp) is a word about our picture of it, which the next full
+// report mends.
+func final(c event.CommandCompleted) bool {
+	return c.Status == "Refused" && c.App != "" && c.Revision != "" && c.Reason != "" && c.Reason != "None" && c.Reason != "UnknownApp"
 }
 
 func (f *Function) warn(ctx context.Context, d event.Device, reason, message string) {

@@ -320,3 +320,28 @@ func TestPaceFollowsWhatWritesTake(t *testing.T) {
 		t.Errorf("promised %s, then %s, %v", at, again, ok)
 	}
 }
+
+// TestADeclineFailsTheDevice: a device that says no to an application has no instance that could report a failure.
+func TestADeclineFailsTheDevice(t *testing.T) {
+	b := start(t)
+	d := b.device("full")
+	ctx, app := b.Context(), ledger.App{Namespace: ns, Name: "third"}
+	if err := b.l.PutDevice(ctx, d, ledger.DeviceFacts{Board: "B", Approved: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.handle(event.DeviceConnected, event.Connected{Device: d, Epoch: 1, Era: b.era, BootID: "b", Board: "B", Time: b.now})
+	if _, err := b.l.SetTarget(ctx, app, ledger.Target{Sequence: 1, Revision: "third-1", Digest: "sha256:x", Size: 1}, ledger.Selection{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.l.Dispatch(ctx, app, 1, b.now.Add(time.Hour), []event.Device{d}); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	reply := b.handle(event.DeviceCommandCompleted, event.CommandCompleted{Device: d, App: "third", Revision: "third-1", Attempt: 1, Command: "01", Status: "Refused", Reason: "TooManyApps", Time: b.now})
+	if reply == nil {
+		t.Fatal("nothing moved")
+	}
+	said, err := event.Data[event.StateChanged](*reply)
+	if err != nil || len(said.Changes) != 1 || said.Changes[0].To != ledger.SetFailed || said.Changes[0].Reason != "TooManyApps" {
+		t.Fatalf("%+v %v", said, err)
+	}
+}

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/x509"
 	"slices"
 	"strings"
 	"sync"
@@ -24,9 +25,10 @@ type space struct {
 }
 
 type secretEntry struct {
-	keys hook.Keys
-	err  error
-	at   time.Time
+	keys  hook.Keys
+	roots *x509.CertPool
+	err   error
+	at    time.Time
 }
 
 // hooks returns the webhooks of a namespace, as of the last two seconds; older while Kubernetes is away.
@@ -80,24 +82,59 @@ func (f *Function) keysOf(ctx context.Context, w *v1alpha1.Webhook) (hook.Keys, 
 	}
 	c = secretEntry{at: now}
 	s, err := f.d.Client.Secrets.Get(ctx, w.Namespace, w.Spec.SecretRef.Name)
-	switch {
-	case errs.Is(err, errs.NotFound):
-		c.err = errs.New(errs.NotFound, "there is no Secret %s in namespace %s", w.Spec.SecretRef.Name, w.Namespace)
-	case errs.Is(err, errs.Denied):
-		c.err = errs.New(errs.Denied, "the function webhook may not read Secrets of namespace %s", w.Namespace).
-			WithMend("kubectl create rolebinding wasmbed-webhook-secrets -n %s --clusterrole=wasmbed-webhook-secrets --serviceaccount=wasmbed-system:wasmbed-webhook --serviceaccount=wasmbed-system:wasmbed-api", w.Namespace)
-	case err != nil:
+	if err = f.secretError(err, w.Namespace, w.Spec.SecretRef.Name, &c); err != nil {
 		return hook.Keys{}, err
-	default:
+	}
+	if c.err == nil {
 		c.keys, c.err = hook.ReadKeys(s)
 	}
+	f.keep(id, c)
+	return c.keys, c.err
+}
+
+// rootsOf reads the authorities that a receiver's certificate is signed by, as of the last few seconds.
+func (f *Function) rootsOf(ctx context.Context, ns, name string) (*x509.CertPool, error) {
+	id := "ca " + ns + "/" + name
+	now := f.d.Now()
 	f.mu.Lock()
+	c, ok := f.secrets[id]
+	f.mu.Unlock()
+	if ok && now.Sub(c.at) < secretTTL {
+		return c.roots, c.err
+	}
+	c = secretEntry{at: now}
+	s, err := f.d.Client.Secrets.Get(ctx, ns, name)
+	if err = f.secretError(err, ns, name, &c); err != nil {
+		return nil, err
+	}
+	if c.err == nil {
+		c.roots, c.err = hook.ReadCA(s)
+	}
+	f.keep(id, c)
+	return c.roots, c.err
+}
+
+// secretError notes in c what is to be remembered of a failed read, and returns what is not.
+func (f *Function) secretError(err error, ns, name string, c *secretEntry) error {
+	switch {
+	case errs.Is(err, errs.NotFound):
+		c.err = errs.New(errs.NotFound, "there is no Secret %s in namespace %s", name, ns)
+	case errs.Is(err, errs.Denied):
+		c.err = errs.New(errs.Denied, "the function webhook may not read Secrets of namespace %s", ns).
+			WithMend("kubectl create rolebinding wasmbed-webhook-secrets -n %s --clusterrole=wasmbed-webhook-secrets --serviceaccount=wasmbed-system:wasmbed-webhook --serviceaccount=wasmbed-system:wasmbed-api", ns)
+	default:
+		return err
+	}
+	return nil
+}
+
+func (f *Function) keep(id string, c secretEntry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if len(f.secrets) >= maxNamespaces {
 		clear(f.secrets)
 	}
 	f.secrets[id] = c
-	f.mu.Unlock()
-	return c.keys, c.err
 }
 
 // hook returns one webhook: the remembered one when its status was written for that generation, else read anew. Errors:

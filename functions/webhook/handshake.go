@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"wasmbed.io/wasmbed/api/hook"
 	"wasmbed.io/wasmbed/api/v1alpha1"
 	"wasmbed.io/wasmbed/broker/event"
 	"wasmbed.io/wasmbed/broker/ledger"
@@ -32,19 +33,25 @@ const (
 
 // handshake asks the receiver once for each URL whether it wants events. Errors: Denied when it does not; Unavailable when it
 // must say and could not be asked.
-func (f *Function) handshake(ctx context.Context, w *v1alpha1.Webhook, h ledger.Hook, said string, hc *http.Client) (shake, error) {
+func (f *Function) handshake(ctx context.Context, w *v1alpha1.Webhook, h ledger.Hook, state ledger.HookState, keys hook.Keys, hc *http.Client) (shake, error) {
 	if w.Spec.Handshake == v1alpha1.HandshakeNone {
 		return shake{Word: shakeSilent}, nil
 	}
-	url := event.DeriveID(w.Spec.URL)
-	var s shake
+	url, said := event.DeriveID(w.Spec.URL), state.Handshake
+	var s, permit shake
+	// A yes through the callback goes before what was said at once, unless that is younger and a no.
+	if state.Permit != "" && json.Unmarshal([]byte(state.Permit), &permit) == nil && permit.URL == url {
+		if said == "" || json.Unmarshal([]byte(said), &s) != nil || s.Word != shakeNo || s.URL != url || !s.At.After(permit.At) {
+			return permit, nil
+		}
+	}
 	if said != "" && json.Unmarshal([]byte(said), &s) == nil && s.URL == url {
 		again := s.Word == shakeNo || s.Word == shakeSilent && w.Spec.Handshake == v1alpha1.HandshakeRequire
 		if !again || f.d.Now().Sub(s.At) < handshakeAgain {
 			return s, s.judge(w)
 		}
 	}
-	s, err := f.ask(ctx, w, hc)
+	s, err := f.ask(ctx, w, keys, hc)
 	if err != nil {
 		if w.Spec.Handshake == v1alpha1.HandshakeRequire {
 			return s, err
@@ -67,17 +74,49 @@ func (s shake) judge(w *v1alpha1.Webhook) error {
 	case s.Word == shakeNo:
 		return errs.New(errs.Denied, "the receiver refuses events of this platform: %s", s.Message)
 	case s.Word == shakeSilent && w.Spec.Handshake == v1alpha1.HandshakeRequire:
-		return errs.New(errs.Denied, "the receiver did not answer the handshake: %s", s.Message).WithMend("it answers OPTIONS with WebHook-Allowed-Origin; or set handshake: Ask")
+		return errs.New(errs.Denied, "the receiver did not answer the handshake: %s", s.Message).WithMend("it answers OPTIONS with WebHook-Allowed-Origin, or calls WebHook-Request-Callback later; or set handshake: Ask")
 	}
 	return nil
 }
 
-func (f *Function) ask(ctx context.Context, w *v1alpha1.Webhook, hc *http.Client) (shake, error) {
+// permitted takes a yes that came through the callback: the line goes on at once.
+func (f *Function) permitted(ctx context.Context, p event.WebhookPermission) error {
+	h := ledger.Hook{Namespace: p.Namespace, Name: p.Webhook}
+	w, err := f.d.Client.Webhooks.Get(ctx, p.Namespace, p.Webhook)
+	if errs.Is(err, errs.NotFound) || err == nil && event.DeriveID(w.Spec.URL) != p.URL {
+		return nil // it is gone, or goes elsewhere now
+	}
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(shake{URL: p.URL, Word: shakeYes, Rate: max(0, p.Rate), At: f.d.Now().UTC(), Message: "by the callback"})
+	if err != nil {
+		return errs.New(errs.Internal, "handshake: %w", err)
+	}
+	if err := f.d.Ledger.SetHook(ctx, h, ledger.HookNote{Permit: string(b), Fresh: true}); err != nil {
+		return err
+	}
+	return f.d.Ledger.MarkDue(ctx, event.Timer{Kind: ledger.DueHook, Namespace: h.Namespace, Name: h.Name})
+}
+
+// callback is where a receiver can say yes later (CloudEvents HTTP Webhook 1.0 §4.1.3); "" when none is offered.
+func (f *Function) callback(w *v1alpha1.Webhook, keys hook.Keys) string {
+	token := keys.Permission(w.Namespace, w.Name, string(w.UID), w.Spec.URL)
+	if f.d.Callback == "" || token == "" {
+		return ""
+	}
+	return strings.TrimRight(f.d.Callback, "/") + "/hooks/" + w.Namespace + "/" + w.Name + "/permit/" + token
+}
+
+func (f *Function) ask(ctx context.Context, w *v1alpha1.Webhook, keys hook.Keys, hc *http.Client) (shake, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodOptions, w.Spec.URL, nil)
 	if err != nil {
 		return shake{}, errs.New(errs.Invalid, "%w", err)
 	}
 	req.Header.Set("WebHook-Request-Origin", f.d.Origin)
+	if c := f.callback(w, keys); c != "" {
+		req.Header.Set("WebHook-Request-Callback", c)
+	}
 	req.Header.Set("User-Agent", userAgent)
 	resp, err := hc.Do(req)
 	if err != nil {

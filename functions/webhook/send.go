@@ -119,7 +119,21 @@ func (r *run) prepare(ctx context.Context, state ledger.HookState) (ready, int, 
 		return ready{"PrivateForbidden", "this platform does not permit webhooks to private addresses (WASMBED_WEBHOOK_PRIVATE)"}, 0, nil
 	}
 	r.url = u
-	r.hc = newClient(reach{private: private, clear: u.Scheme == "http"}, r.f.d.Roots, r.f.d.Resolver)
+	roots := r.f.d.Roots
+	if ref := r.w.Spec.CASecretRef; ref != nil {
+		switch roots, err = r.f.rootsOf(ctx, r.w.Namespace, ref.Name); errs.CodeOf(err) {
+		case "":
+		case errs.NotFound:
+			return ready{"CAMissing", err.Error()}, 0, nil
+		case errs.Denied:
+			return ready{"SecretDenied", err.Error()}, 0, nil
+		case errs.Invalid:
+			return ready{"CAInvalid", err.Error()}, 0, nil
+		default:
+			return ready{}, 0, err
+		}
+	}
+	r.hc = newClient(reach{private: private, clear: u.Scheme == "http"}, roots, r.f.d.Resolver)
 	if r.keys, err = r.f.keysOf(ctx, r.w); err != nil {
 		switch errs.CodeOf(err) {
 		case errs.NotFound:
@@ -134,7 +148,7 @@ func (r *run) prepare(ctx context.Context, state ledger.HookState) (ready, int, 
 	if state.Waiting == 0 {
 		return ready{}, 0, nil // nobody is asked before there is something to say
 	}
-	s, err := r.f.handshake(ctx, r.w, r.h, state.Handshake, r.hc)
+	s, err := r.f.handshake(ctx, r.w, r.h, state, r.keys, r.hc)
 	switch {
 	case err == nil:
 		return ready{}, s.Rate, nil

@@ -45,6 +45,7 @@ type Deps struct {
 	Ledger       *ledger.Ledger
 	AllowPrivate bool           // the platform permits webhooks to private addresses
 	Origin       string         // who asks, in the CloudEvents handshake: a DNS name. Default: wasmbed.local
+	Callback     string         // URL of the REST API as receivers reach it, for the handshake's callback; "": none is offered
 	Roots        *x509.CertPool // of receivers' certificates; nil: the system's
 	Resolver     *net.Resolver  // nil: the system's
 	Now          func() time.Time
@@ -75,10 +76,24 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 	switch e.Type() {
 	case event.TimerDue:
 		t, err := event.Data[event.Timer](e)
-		if err != nil || t.Kind != ledger.DueHook {
+		if err != nil {
 			return nil, err
 		}
-		return f.send(ctx, e, ledger.Hook{Namespace: t.Namespace, Name: t.Name})
+		switch h := (ledger.Hook{Namespace: t.Namespace, Name: t.Name}); t.Kind {
+		case ledger.DueHook:
+			return f.send(ctx, e, h)
+		case ledger.DueHookSource:
+			_, err = f.source(ctx, h)
+		}
+		return nil, err
+	case event.WebhookPermitted:
+		p, err := event.Data[event.WebhookPermission](e)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.permitted(ctx, p); err != nil {
+			return nil, err
+		}
 	case event.WebhookTested:
 		t, err := event.Data[event.WebhookTest](e)
 		if err != nil {
@@ -93,6 +108,12 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 		ref, err := event.Data[event.ObjectReference](e)
 		if err != nil {
 			return nil, err
+		}
+		if ref.Kind == v1alpha1.KindWebhookSource {
+			wrote, err := f.source(ctx, ledger.Hook{Namespace: ref.Namespace, Name: ref.Name})
+			if err != nil || e.Type() == event.RefUpdate && !wrote {
+				return nil, err // its status: what came in is no news out
+			}
 		}
 		if ref.Kind == v1alpha1.KindWebhook {
 			news, err := f.changed(ctx, e.Type(), ledger.Hook{Namespace: ref.Namespace, Name: ref.Name})

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"wasmbed.io/wasmbed/broker/event"
@@ -17,6 +18,7 @@ type sentCommand struct {
 	at       int64 // Unix ns
 	frame    uint64
 	answered bool
+	refused  bool
 	app      string
 	revision string
 	attempt  uint64
@@ -109,7 +111,11 @@ func (s *Session) report(now time.Time, m *protocol.Report, out *Output) error {
 		return nil
 	}
 	if m.Version >= s.version || m.Full { // an older one is a repetition that only wants its ack
+		held := len(s.apps)
 		s.merge(m)
+		if len(s.apps) < held || len(m.Removed) > 0 {
+			s.forgetRefused()
+		}
 	}
 	e := &event.Reported{
 		Device: s.peer.Device, Epoch: s.epoch, Era: s.era, Version: m.Version, SeenDesired: s.seenIn(m), Full: m.Full,
@@ -129,6 +135,11 @@ func (s *Session) report(now time.Time, m *protocol.Report, out *Output) error {
 		s.AskReport(now, out) // what the reports add up to is not what the device holds
 	}
 	return nil
+}
+
+// forgetRefused has what the device refused said again at the next comparison: it has more room now.
+func (s *Session) forgetRefused() {
+	s.sent = slices.DeleteFunc(s.sent, func(c sentCommand) bool { return c.refused })
 }
 
 // seenIn is the desired version that the device has seen, when it speaks of the era that we are in: versions
@@ -201,6 +212,7 @@ func (s *Session) completed(now time.Time, id uint64, command []byte, status pro
 	for i := range s.sent {
 		if c := &s.sent[i]; string(c.id[:]) == string(command) {
 			c.answered, c.at = true, now.UnixNano()
+			c.refused = status == protocol.CommandRefused
 			e.App, e.Revision, e.Attempt = c.app, c.revision, c.attempt
 		}
 	}

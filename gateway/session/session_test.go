@@ -381,6 +381,12 @@ func TestCommandsAreNotSaidTwice(t *testing.T) {
 		t.Fatalf("a refused command came back at once: %+v", got)
 	}
 	r.now = r.now.Add(commandEffect)
+	refused := one[*protocol.Command](t, tell())
+	// With more room it is said at once.
+	r.feed(&protocol.CommandResult{ID: r.next(), Refers: refused.ID, Command: refused.Command, Status: protocol.CommandRefused, Reason: protocol.ReasonTooManyApps})
+	less := r.report(2, false, nil)
+	less.Removed = []string{"gone"}
+	r.feed(less)
 	one[*protocol.Command](t, tell())
 	// Another intent is said at once, and the former is forgotten.
 	r.call(func(o *Output) { r.s.Commands(r.now, 4, nil, o) })

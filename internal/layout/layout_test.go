@@ -61,6 +61,7 @@ var confined = []struct{ dependency, place, why string }{
 	{"k8s.io/kubernetes/", "cmd/standalone", "no image but standalone's carries an API server"},
 	{"go.etcd.io/etcd/", "cmd/standalone", "no image but standalone's carries a store"},
 	{"github.com/docker/docker", "provisioner/docker", "Docker's socket is root"},
+	{"knative.dev/pkg", "cmd/admission", "its size, and its habit of registering whatever is imported"},
 	{"github.com/google/go-containerregistry", "functions/deploy", "only deploy resolves registries"},
 }
 

@@ -29,6 +29,7 @@ type Server struct {
 	Dir        string
 
 	bin    string
+	args   []string
 	cmd    *exec.Cmd
 	stderr *bytes.Buffer
 }
@@ -64,10 +65,10 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// StartBare is Start without CRDs.
-func StartBare(t testing.TB) *Server {
+// StartBare is Start without CRDs, with further arguments for the program.
+func StartBare(t testing.TB, args ...string) *Server {
 	t.Helper()
-	s := &Server{bin: binary(t), Dir: t.TempDir()}
+	s := &Server{bin: binary(t), args: args, Dir: t.TempDir()}
 	s.start(t)
 	t.Cleanup(func() { s.Stop(t) })
 	return s
@@ -106,7 +107,7 @@ func (s *Server) end(t testing.TB, sig syscall.Signal) {
 func (s *Server) start(t testing.TB) {
 	t.Helper()
 	s.stderr = &bytes.Buffer{}
-	cmd := exec.Command(s.bin, "--dir", s.Dir)
+	cmd := exec.Command(s.bin, append([]string{"--dir", s.Dir}, s.args...)...)
 	cmd.Stderr = s.stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that panics leaves nothing behind
 	out, err := cmd.StdoutPipe()

@@ -1,7 +1,7 @@
 -- desired.lua: what devices of one shard shall do. Reads only.
 -- KEYS: 1 era
 -- ARGV: 3… devices (namespace/name)
--- Returns: for each: {era, version, complete (0, 1), {name, revision, state, attempt, content, …}, {names to keep}}
+-- Returns: for each: {era, version, complete (0, 1), {name, revision, state, attempt, content, traceparent, …}, {names to keep}}
 local out = {}
 for i = 3, #ARGV do
   local id = ARGV[i]
@@ -11,7 +11,7 @@ for i = 3, #ARGV do
   for j = 1, #flat, 2 do
     local r = dec(flat[j + 1])
     if r.d then
-      for _, x in ipairs({ flat[j], r.d, r.ds, r.da, call('HGET', P .. 'r:' .. ns .. '/' .. flat[j], r.d) or '' }) do
+      for _, x in ipairs({ flat[j], r.d, r.ds, r.da, call('HGET', P .. 'r:' .. ns .. '/' .. flat[j], r.d) or '', r.tp or '' }) do
         apps[#apps + 1] = x
       end
     elseif r.m then

@@ -4,7 +4,12 @@
 -- Every script: KEYS[1] is the shard's era key, ARGV[1] the prefix of the shard's keys ("wb:{03}:"), ARGV[2]
 -- the caller's clock in ms. The other keys are made from the prefix, so they are in the slot of KEYS[1].
 -- Unsigned 64-bit numbers are decimal strings and never become Lua numbers.
-local P, NOW = ARGV[1], tonumber(ARGV[2])
+local P, NOW, TRACE = ARGV[1], tonumber(ARGV[2]), nil
+if not NOW then -- the caller's work is traced: "<ms> <traceparent>"
+  NOW, TRACE = string.match(ARGV[2], '^(%d+) (.+)$')
+  NOW = tonumber(NOW)
+end
+local quiet = false -- of many devices: the status timer of each is none of the trace's
 local call, enc, dec = redis.call, cjson.encode, cjson.decode
 local ERA = call('GET', KEYS[1]) or ''
 
@@ -50,6 +55,7 @@ end
 --   q, qr, qm  sequence that was refused or ran out of time, reason, message
 --   w   reported: st, rv, at, ru, cf, re, ms, rs, pg, tr       se, sv  stamp of w (epoch, version)
 --   tc  traps counted      rn 1: counted as running      fr  reason counted among the failures
+--   tp  traceparent of the dispatch, while in flight, of the devices that its trace follows
 local function record(D, name)
   local j = call('HGET', P .. 'x:' .. D.id, name)
   return j and dec(j) or {}
@@ -110,7 +116,9 @@ end
 
 -- due marks a timer; an earlier time wins.
 local function due(kind, ns, name, device, at)
-  call('ZADD', P .. 'due', 'LT', at, kind .. '|' .. ns .. '|' .. name .. '|' .. device)
+  local timer = kind .. '|' .. ns .. '|' .. name .. '|' .. device
+  if TRACE and not (quiet and kind == 'status') then call('HSET', P .. 'due:tp', timer, TRACE) end
+  call('ZADD', P .. 'due', 'LT', at, timer)
 end
 
 -- feed appends to the shard's feed.
@@ -165,12 +173,14 @@ local function settle(D, name, r)
     if from == 'inflight' then
       call('ZREM', P .. 'due', deadline)
       call('SADD', P .. 'rel:' .. app, D.name)
-      r.u = nil
+      if r.tp then call('HDEL', P .. 'due:tp', deadline) end
+      r.u, r.tp = nil, nil
     end
     if to == 'inflight' then
       call('SREM', P .. 'rel:' .. app, D.name)
       r.u = r.u or NOW + t.dl
       call('ZADD', P .. 'due', r.u, deadline)
+      if r.tp then call('HSET', P .. 'due:tp', deadline, r.tp) end
     end
     r.s, r.n = to ~= '' and to or nil, NOW
     D.changes[#D.changes + 1] = {

@@ -11,7 +11,7 @@ if ERA == '' or era ~= ERA then return { 'stale', '' } end
 local what = 'r:' .. e .. '.' .. v
 if not newer(e, v, D.fe, D.fv) then return { 'ok', replay(D, what) } end
 if below(D.e, e) then raise(e) end
-local full, applied, grown = ARGV[9] == '1', false, false
+local full, applied, grown, room = ARGV[9] == '1', false, false, false
 
 local function word(x) return x ~= '' and x or nil end
 
@@ -21,6 +21,7 @@ local function take(name, r, w)
   applied = true
   local o = r.w or {}
   local n = w or {}
+  room = room or r.w and not w
   r.w = w
   -- After a full report its stamp covers all records.
   if full then r.se, r.sv = nil, nil else r.se, r.sv = e, v end
@@ -58,6 +59,20 @@ if full then
 else
   for _, name in ipairs(gone) do
     if not said[name] then take(name, record(D, name), nil) end
+  end
+end
+
+-- What the device declined for want of a place is on its way again when one has become free.
+if room then
+  local all, order = records(D)
+  for _, name in ipairs(order) do
+    local r = all[name]
+    if r.q and r.qr == 'TooManyApps' and r.d then
+      r.q, r.qr, r.qm = nil, nil, nil
+      D.bump, D.wake = true, true
+      settle(D, name, r)
+      save(D, name, r)
+    end
   end
 end
 

@@ -4,6 +4,7 @@
 --   devices follow, 6 cursor ("-" at first), 7 how many, 8… names of devices
 -- Returns: {next cursor, or "" at the end}
 -- Compares: nothing; idempotent, can be started again anywhere
+quiet = true
 local ns, name = ARGV[3], ARGV[4]
 local app = ns .. '/' .. name
 local sel = call('HGET', P .. 'a:' .. app, 'sel')

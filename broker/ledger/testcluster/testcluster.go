@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,3 +83,30 @@ func Wipe(t testing.TB, rdb redis.UniversalClient) {
 		t.Fatal(err)
 	}
 }
+
+// Keys lists all keys, of every node.
+func Keys(t testing.TB, rdb redis.UniversalClient) []string {
+	t.Helper()
+	var mu sync.Mutex
+	var out []string
+	read := func(ctx context.Context, c redis.Cmdable) error {
+		ks, err := c.Keys(ctx, "*").Result()
+		mu.Lock()
+		defer mu.Unlock()
+		out = append(out, ks...)
+		return err
+	}
+	var err error
+	if c, ok := rdb.(*redis.ClusterClient); ok {
+		err = c.ForEachMaster(t.Context(), func(ctx context.Context, n *redis.Client) error { return read(ctx, n) })
+	} else {
+		err = read(t.Context(), rdb)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// URL is where a cluster's client found its nodes, for programs that are told by a URL.
+func URL(c *redis.ClusterClient) string { return "redis://" + strings.Join(c.Options().Addrs, ",") }

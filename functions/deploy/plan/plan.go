@@ -89,7 +89,7 @@ type Plan struct {
 	Limit    int       // devices that may be in flight at once: the size of the budget
 	Cause    Cause     // why Admit is smaller than Counts.Pending
 	Fail     bool      // the rollout has failed now
-	Complete bool      // the rollout has completed now
+	Complete bool      // the rollout has completed now, perhaps after it had failed
 	Wake     time.Time // look again then even if nobody reports; zero: no need
 }
 
@@ -104,6 +104,8 @@ func Next(in Input) Plan {
 	switch {
 	case in.Halted:
 		p.Cause = CauseHalted
+		// It failed, and then everybody came to have it all the same: what they lacked is there now.
+		p.Complete = c.Desired > 0 && c.Updated == c.Desired
 		return p
 	case in.Open && fails(in):
 		p.Fail, p.Cause = true, CauseFailed

@@ -47,6 +47,7 @@ func TestNext(t *testing.T) {
 		{"newcomer after completion", Input{Counts: Counts{Desired: 9, Updated: 7, Failed: 1, Pending: 1}}, Plan{Limit: 2, Admit: 1}},
 		{"paused", Input{Open: true, Paused: true, Counts: Counts{Desired: 4, Failed: 1, Pending: 3}}, Plan{Limit: 1, Cause: CausePaused}},
 		{"halted", Input{Halted: true, Counts: Counts{Desired: 4, Failed: 1, Pending: 3}}, Plan{Limit: 1, Cause: CauseHalted}},
+		{"halted, and then all have it", Input{Halted: true, Counts: Counts{Desired: 4, Updated: 4}}, Plan{Limit: 1, Cause: CauseHalted, Complete: true}},
 		{"rollback passes failures and waves", Input{Open: true, Kind: Rollback, Policy: Policy{MaxUnavailable: ios("5"), BatchSize: ios("1")}, Counts: Counts{Desired: 9, Failed: 2, InFlight: 1, Pending: 6}},
 			Plan{Limit: 5, Admit: 4, Cause: CauseMaxUnavailable}},
 		{"nonsense is careful", Input{Open: true, Policy: Policy{MaxUnavailable: ios("many")}, Counts: Counts{Desired: 9, Pending: 9}}, Plan{Limit: 1, Admit: 1, Cause: CauseMaxUnavailable}},

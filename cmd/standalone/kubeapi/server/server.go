@@ -37,9 +37,14 @@ type Options struct {
 	Dir string
 	// Address to listen on. Port 0: the one of the last time when it is free, else any.
 	Address string
+	// OIDC is an issuer whose tokens are taken beside the API's own.
+	OIDC OIDC
 	// Ready is called once, when the API answers.
 	Ready func(Endpoint)
 }
+
+// OIDC is an OpenID Connect issuer; without Issuer, none. CA is a file; empty: the system's certificates.
+type OIDC struct{ Issuer, ClientID, UsernameClaim, GroupsClaim, CA string }
 
 // Endpoint is where a running API is.
 type Endpoint struct {
@@ -88,6 +93,12 @@ func Run(ctx context.Context, o Options) error {
 func serve(ctx context.Context, o Options, f *files, l net.Listener, endpoint Endpoint) error {
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 	opts := serverOptions(f, l)
+	if o.OIDC.Issuer != "" {
+		d := opts.Authentication.OIDC
+		d.IssuerURL, d.ClientID, d.CAFile, d.FlagsSet = o.OIDC.Issuer, o.OIDC.ClientID, o.OIDC.CA, true
+		d.UsernameClaim, d.GroupsClaim, d.GroupsPrefix = o.OIDC.UsernameClaim, o.OIDC.GroupsClaim, "oidc:"
+		d.SigningAlgs = []string{"RS256", "ES256"}
+	}
 	if err := logsapi.ValidateAndApply(opts.Logs, nil); err != nil {
 		return errs.New(errs.Internal, "kubernetes api: %w", err)
 	}

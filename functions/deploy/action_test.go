@@ -1,0 +1,113 @@
+package deploy
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"wasmbed.io/wasmbed/api/v1alpha1"
+	"wasmbed.io/wasmbed/broker/event"
+	"wasmbed.io/wasmbed/internal/errs"
+)
+
+// TestActions: what outside systems ask for is done once, newest last.
+func TestActions(t *testing.T) {
+	f, set, _, _ := start(t)
+	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "hello"}, Spec: v1alpha1.ApplicationSpec{Module: v1alpha1.ModuleSource{Inline: []byte("\x00asm")}}}
+	if _, err := set.Applications.Create(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for _, c := range []struct {
+		id       string
+		at       int
+		app, act string
+		refused  string
+		stopped  bool
+		paused   bool
+	}{
+		{"a", 1, "hello", "Stop", "", true, false},
+		{"b", 3, "hello", "Stop", "", true, false}, // it is so: the newest word all the same
+		{"c", 2, "hello", "Start", "Superseded", true, false},
+		{"d", 2, "hello", "Pause", "", true, true}, // another matter, with an order of its own
+		{"e", 4, "hello", "Start", "", false, true},
+		{"a", 1, "hello", "Stop", "", false, true}, // said again: the same answer, and no effect
+		{"f", 5, "hello", "Resume", "", false, false},
+		{"g", 6, "nobody", "Stop", "NotFound", false, false},
+	} {
+		e, err := event.New(event.ApplicationActionRequested, "/ci", "plant/"+c.app, c.id, event.ApplicationAction{Namespace: "plant", Application: c.app, Action: c.act, By: "ci"},
+			event.In("plant"), event.At(began.Add(time.Duration(c.at)*time.Second)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply, err := f.Handle(t.Context(), e)
+		if err != nil || reply == nil || reply.Type() != event.ActionAnswered {
+			t.Fatalf("%s: %v %v", c.id, reply, err)
+		}
+		out, err := event.Data[event.ActionOutcome](*reply)
+		if err != nil || c.refused == "" && len(out.Done) != 1 || c.refused != "" && (len(out.Refused) != 1 || out.Refused[0].Reason != c.refused) {
+			t.Errorf("%s: %+v %v", c.id, out, err)
+		}
+		app, err := set.Applications.Get(t.Context(), "plant", "hello")
+		if err != nil || (app.Spec.State == v1alpha1.RunStateStopped) != c.stopped || app.Spec.Paused != c.paused {
+			t.Errorf("%s: %s paused %v, %v", c.id, app.Spec.State, app.Spec.Paused, err)
+		}
+	}
+	for _, bad := range []event.ApplicationAction{{}, {Namespace: "plant", Application: "hello", Action: "Explode"}} {
+		e, err := event.New(event.ApplicationActionRequested, "/ci", "x", "", bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Handle(t.Context(), e); !errs.Is(err, errs.Invalid) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+// TestDeployRequestWithSpec makes an application that was not there, and gives one that is there its spec.
+func TestDeployRequestWithSpec(t *testing.T) {
+	f, set, _, _ := start(t)
+	ask := func(id string, at int, r event.DeployRequest) event.DeployOutcome {
+		t.Helper()
+		r.Namespace, r.Application = "plant", "hello"
+		e, err := event.New(event.DeployRequested, "/ci", "plant/hello", id, r, event.In("plant"), event.At(time.Unix(int64(1_700_000_000+at), 0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply, err := f.Handle(t.Context(), e)
+		if err != nil || reply == nil {
+			t.Fatalf("%s: %v %v", id, reply, err)
+		}
+		out, err := event.Data[event.DeployOutcome](*reply)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	spec := json.RawMessage(`{"module":{"inline":"AGFzbQEAAAABBQFgAAF/AwIBAAUDAQABBxoCDXdhc21iZWRfc3RhcnQAAAZtZW1vcnkCAAoGAQQAQQAL"},"targets":{"all":true},"manifest":{"permissions":["log"]}}`)
+	for _, c := range []struct {
+		id             string
+		at             int
+		r              event.DeployRequest
+		status, reason string
+	}{
+		{"a", 2, event.DeployRequest{Spec: spec}, "Changed", ""},
+		{"b", 1, event.DeployRequest{Spec: spec}, "Refused", "Superseded"},
+		{"c", 3, event.DeployRequest{Spec: spec}, "Unchanged", ""},
+		{"d", 4, event.DeployRequest{Spec: json.RawMessage(`{"modle":{}}`)}, "Refused", "Invalid"},
+		{"e", 5, event.DeployRequest{Spec: json.RawMessage(`null`)}, "Refused", "Invalid"},
+		{"f", 6, event.DeployRequest{Spec: json.RawMessage(`[]`)}, "Refused", "Invalid"},
+		{"g", 7, event.DeployRequest{Spec: spec, OCI: "registry.example/hello@sha256:" + strings.Repeat("b", 64)}, "Changed", ""},
+	} {
+		if out := ask(c.id, c.at, c.r); out.Status != c.status || out.Reason != c.reason {
+			t.Errorf("%s: %+v", c.id, out)
+		}
+	}
+	app, err := set.Applications.Get(t.Context(), "plant", "hello")
+	if err != nil || !app.Spec.Targets.All || app.Spec.Module.Inline != nil || app.Spec.Module.OCI == "" || len(app.Spec.Manifest.Permissions) != 1 {
+		t.Errorf("%+v %v", app, err)
+	}
+}
