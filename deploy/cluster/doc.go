@@ -6,6 +6,6 @@
 //
 //	WASMBED_CLUSTER_HOST   address under which Pods reach this process (the subscribers of the contract's suite)
 //	WASMBED_CLUSTER_BIN    folder of the built commands (default ../../bin)
-//	WASMBED_CLUSTER_TOOL   program that stops and starts the API server and the node (default: those tests are not run)
+//	WASMBED_CLUSTER_APISERVER  process id of the API server, which is stopped for a minute (default: that test is not run)
 //	WASMBED_CLUSTER_GATEWAY  host:port of the gateway's TLS Service for devices (default: the Service's cluster address)
 package cluster

@@ -192,7 +192,9 @@ func (f *fleet) agrees(app string) {
 				return fmt.Errorf("%s has no %s", n, app)
 			}
 			d, r := v.Apps[i].Desired, v.Apps[i].Reported
-			if d.Revision != a.Status.Revision || r.Revision != d.Revision || r.State != "Running" || !r.Confirmed {
+			// Who went back by itself says so: it runs the revision that is wanted, and speaks of the one that failed.
+			runs := r.State == "Running" && r.Revision == d.Revision && r.Confirmed || r.State == "RolledBack" && r.Running == d.Revision
+			if d.Revision != a.Status.Revision || !runs {
 				return fmt.Errorf("%s: status %s, desired %s, reported %s %s (confirmed %v)", n, a.Status.Revision, d.Revision, r.Revision, r.State, r.Confirmed)
 			}
 		}

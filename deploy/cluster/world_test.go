@@ -121,15 +121,17 @@ func (w *world) create(gvr schema.GroupVersionResource, u *unstructured.Unstruct
 	w.t.Cleanup(func() { _ = r.Delete(w.ctx(), u.GetName(), metav1.DeleteOptions{}) })
 }
 
-// namespace makes a namespace for a test.
+// namespace makes a namespace for a test, which goes with it.
 func (w *world) namespace(name string) string {
 	w.t.Helper()
-	name = "wasmbed-test-" + name
-	_, err := w.core.CoreV1().Namespaces().Create(w.ctx(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	made, err := w.core.CoreV1().Namespaces().Create(w.ctx(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "wasmbed-test-" + name + "-"}}, metav1.CreateOptions{})
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	return name
+	w.t.Cleanup(func() {
+		_ = w.core.CoreV1().Namespaces().Delete(context.Background(), made.Name, metav1.DeleteOptions{})
+	})
+	return made.Name
 }
 
 // isReady reads the condition Ready, as Knative's kinds have it.
