@@ -97,6 +97,11 @@ const index = "index.html"
 
 // app serves the built files; every other path is one of the app's own pages.
 func (s *Server) app(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "there is nothing to change here", http.StatusMethodNotAllowed)
+		return
+	}
 	if len(s.assets) == 0 {
 		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, notBuilt, http.StatusServiceUnavailable)

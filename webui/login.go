@@ -3,6 +3,7 @@ package webui
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -36,6 +37,18 @@ func refuse(w http.ResponseWriter, code errs.Code, detail, mend string) {
 	}
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(problem{"about:blank", http.StatusText(status), status, detail, string(code), mend}) // the reader may be gone
+}
+
+// refuseFor answers with an error's words and its mend.
+func refuseFor(w http.ResponseWriter, err error) {
+	mend := ""
+	var e *errs.Error
+	if errors.As(err, &e) {
+		bare := *e
+		mend, bare.Mend = e.Mend, ""
+		err = &bare
+	}
+	refuse(w, errs.CodeOf(err), err.Error(), mend)
 }
 
 // cookieName is of this server's port: cookies are shared by all ports of a host, and two platforms on one machine must
@@ -92,67 +105,55 @@ func (s *Server) whose(w http.ResponseWriter, r *http.Request) {
 	answer(w, x)
 }
 
-// login exchanges a token for a session.
+const tokenMend = "kubectl create token NAME makes one; make run leaves an administrator's in its state folder"
+
+// login exchanges a token, or a link's code, for a session.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Token string `json:"token"`
+		Code  string `json:"code"` // of a link, instead
 	}
 	if !s.ours(r) {
 		refuse(w, errs.Denied, "the login must come from the dashboard's own page", "open the dashboard by the address that it is served at")
 		return
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxLoginBody)).Decode(&body); err != nil {
-		refuse(w, errs.Invalid, "the body is not {\"token\": …}", "")
+		refuse(w, errs.Invalid, "the body is neither {\"token\": …} nor {\"code\": …}", "")
 		return
 	}
-	x, err := s.enter(r, body.Token)
+	x, err := s.enter(r, body.Token, body.Code)
 	if err != nil {
-		refuse(w, errs.CodeOf(err), err.Error(), "kubectl create token NAME makes one; make run leaves an administrator's in its state folder")
+		refuseFor(w, err)
 		return
 	}
 	s.setCookie(w, r, x.id, int(sessionLife/time.Second))
 	answer(w, x)
 }
 
-// linked lets in who comes with a link that has a token, and takes the token off the address, so that it does not stay
-// in the history.
-func (s *Server) linked(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "there is nothing to change here", http.StatusMethodNotAllowed)
-		return
-	}
-	q := r.URL.Query()
-	token := q.Get("token")
-	if token == "" {
-		s.app(w, r)
-		return
-	}
-	q.Del("token")
-	if x, err := s.enter(r, token); err == nil {
-		s.setCookie(w, r, x.id, int(sessionLife/time.Second))
-	} else {
-		s.Log.Warn("a login by link was refused", "address", address(r), "error", err)
-		q.Set("refused", string(errs.CodeOf(err)))
-	}
-	to := url.URL{Path: "/" + strings.TrimLeft(r.URL.Path, `/\`), RawQuery: q.Encode()}
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, to.String(), http.StatusSeeOther)
+// Link is a link that logs in to the dashboard at base. The code stands behind the #: browsers send that to nobody, so
+// it is in no log, no Referer and no prefetch; the page takes it off the address and posts it.
+func Link(base, code string) string {
+	return strings.TrimRight(base, "/") + "/#code=" + url.QueryEscape(code)
 }
 
-// enter opens a session for a token that the API knows. Errors: Exhausted, Unauthenticated, Unavailable.
-func (s *Server) enter(r *http.Request, token string) (*session, error) {
+// enter opens a session for a token that the API knows, or for a link's code. Errors: Exhausted, Unauthenticated,
+// Unavailable.
+func (s *Server) enter(r *http.Request, token, code string) (*session, error) {
 	if !s.tries.take(address(r)) {
 		return nil, errs.New(errs.Exhausted, "too many logins from this address: wait a moment")
 	}
+	if code != "" {
+		ok := false
+		if s.Code != nil {
+			token, ok = s.Code(code)
+		}
+		if !ok {
+			return nil, errs.New(errs.Unauthenticated, "this link was used already, or is too old").WithMend("standalone link prints a new one")
+		}
+	}
 	token = strings.TrimSpace(token)
 	if token == "" || len(token) > maxToken {
-		return nil, errs.New(errs.Unauthenticated, "this is not a token")
-	}
-	if s.Link != nil {
-		if t, ok := s.Link(token); ok {
-			token = t
-		}
+		return nil, errs.New(errs.Unauthenticated, "this is not a token").WithMend(tokenMend)
 	}
 	user, err := s.whoami(r.Context(), token)
 	if err != nil {
@@ -177,7 +178,7 @@ func (s *Server) whoami(ctx context.Context, token string) (string, error) {
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return "", errs.New(errs.Unauthenticated, "Kubernetes does not know this token")
+		return "", errs.New(errs.Unauthenticated, "Kubernetes does not know this token").WithMend(tokenMend)
 	case resp.StatusCode != http.StatusOK:
 		return "", errs.New(errs.Unavailable, "the REST API answers %s", resp.Status)
 	}

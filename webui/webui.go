@@ -31,9 +31,9 @@ const (
 // Deps are what the dashboard stands on.
 type Deps struct {
 	API *url.URL // base of the REST API, like http://127.0.0.1:3001
-	// Link exchanges the token of a link that was printed for a Kubernetes token; false: it is not such a one. nil:
-	// links carry Kubernetes tokens.
-	Link func(token string) (string, bool)
+	// Code exchanges the one-time code of a link for a Kubernetes token and uses the code up; false: it is none, or is
+	// over. It is safe for use by several at once. nil: there are no links.
+	Code func(code string) (token string, ok bool)
 	// Origin is what browsers call this server, when something before it changes the Host header. Empty: http(s)://Host.
 	Origin string
 	Files  fs.FS // the built app; nil: the embedded one
@@ -87,7 +87,7 @@ func New(d Deps) (*Server, error) {
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)
 	mux.HandleFunc("/api/", s.toAPI)
-	mux.HandleFunc("/", s.linked)
+	mux.HandleFunc("/", s.app)
 	s.handler = headers(mux)
 	return s, nil
 }

@@ -203,25 +203,39 @@ func TestLoginByForm(t *testing.T) {
 }
 
 func TestLoginByLink(t *testing.T) {
+	var used atomic.Bool
 	d := open(t, func(d *Deps) {
-		d.Link = func(s string) (string, bool) { return goodToken, s == "once" }
+		d.Code = func(s string) (string, bool) { return goodToken, s == "once" && used.CompareAndSwap(false, true) }
 	})
+	if got := Link(d.URL+"/", "a b"); got != d.URL+"/#code=a+b" {
+		t.Errorf("the link: %s", got)
+	}
+	for _, path := range []string{"/?code=once", "/?token=" + goodToken, "/login?code=once"} {
+		if resp, _ := d.do(t, browser(t), "GET", path, ""); len(resp.Cookies()) != 0 {
+			t.Errorf("GET %s logs in: whoever looks at a link first would use it up", path)
+		}
+	}
+	for _, body := range []string{`{"code":"wrong"}`, `{"code":"` + goodToken + `"}`, `{"token":"once"}`} {
+		if resp, said := d.do(t, browser(t), "POST", "/login", body, "Origin", d.URL); resp.StatusCode != http.StatusUnauthorized || len(resp.Cookies()) != 0 || !strings.Contains(said, `"mend"`) {
+			t.Errorf("%s: %d %s", body, resp.StatusCode, said)
+		}
+	}
+	if resp, _ := d.do(t, browser(t), "POST", "/login", `{"code":"once"}`, "Origin", "http://evil.example"); resp.StatusCode != http.StatusForbidden {
+		t.Errorf("from another page: %d", resp.StatusCode)
+	}
 	c := browser(t)
-	resp, _ := d.do(t, c, "GET", "/n/default/?token=once&x=1", "")
-	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/n/default/?x=1" {
-		t.Fatalf("a link: %d to %q", resp.StatusCode, resp.Header.Get("Location"))
+	if resp, said := d.do(t, c, "POST", "/login", `{"code":"once"}`, "Origin", d.URL); resp.StatusCode != http.StatusOK || strings.Contains(said, goodToken) {
+		t.Fatalf("the code: %d %s", resp.StatusCode, said)
 	}
 	if resp, body := d.do(t, c, "GET", "/session", ""); resp.StatusCode != 200 {
 		t.Errorf("behind the link: %d %s", resp.StatusCode, body)
 	}
-	w := httptest.NewRecorder()
-	d.dash.linked(w, &http.Request{Method: "GET", URL: &url.URL{Path: `//\evil.example/`, RawQuery: "token=wrong"}, RemoteAddr: "127.0.0.1:9"})
-	if to := w.Header().Get("Location"); strings.HasPrefix(to, "//") || strings.Contains(to, `\`) || strings.Contains(to, "wrong") {
-		t.Errorf("a link leads to %q", to)
+	if resp, _ := d.do(t, browser(t), "POST", "/login", `{"code":"once"}`, "Origin", d.URL); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the same code again: %d", resp.StatusCode)
 	}
-	resp, _ = d.do(t, browser(t), "GET", "/?token=wrong", "")
-	if to := resp.Header.Get("Location"); resp.StatusCode != http.StatusSeeOther || to != "/?refused=unauthenticated" || len(resp.Cookies()) != 0 {
-		t.Errorf("a wrong link: %d to %q, cookies %v", resp.StatusCode, to, resp.Cookies())
+	none := open(t, nil)
+	if resp, _ := none.do(t, browser(t), "POST", "/login", `{"code":"once"}`, "Origin", none.URL); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a code where there are none: %d", resp.StatusCode)
 	}
 }
 
@@ -243,8 +257,8 @@ func TestLoginIsLimited(t *testing.T) {
 	if code := try(); code != http.StatusTooManyRequests {
 		t.Errorf("one too many: %d", code)
 	}
-	if resp, _ := d.do(t, c, "GET", "/?token="+goodToken, ""); resp.Header.Get("Location") != "/?refused=exhausted" {
-		t.Errorf("links are not limited: %q", resp.Header.Get("Location"))
+	if resp, _ := d.do(t, c, "POST", "/login", `{"code":"x"}`, "Origin", d.URL); resp.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("links are not limited: %d", resp.StatusCode)
 	}
 	d.now.Add(int64(loginPause/time.Second) + 1)
 	if code := try(); code != 401 {

@@ -11,4 +11,5 @@ command -v node >/dev/null 2>&1 || not_run "the browser tests need Node.js 20 or
 [ -f ../dist/index.html ] || not_run "the dashboard is not built (make build)"
 export CHROMIUM="${CHROMIUM:-$(command -v chromium || command -v chromium-browser || true)}"
 [ -n "$CHROMIUM" ] || not_run "the browser tests need Chromium (CHROMIUM=path; Debian: apt-get install chromium)"
-exec node --test --test-concurrency=1 --test-timeout=240000 e2e/*.test.mjs
+node e2e/size.mjs
+exec node --test --test-concurrency=1 --test-timeout=1200000 e2e/*.test.mjs

@@ -27,9 +27,13 @@ export async function launch() {
   });
 }
 
+/** How long anything is waited for, ms: a machine of a test bench may be slow, and busy with other things. */
+export const patience = 180_000;
+
 /** A page that gathers what went wrong in it. */
 export async function page(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1366, height: 850 }, ...options });
+  context.setDefaultTimeout(patience);
   const p = await context.newPage();
   const wrong = [];
   p.on("pageerror", (e) => wrong.push(String(e)));
@@ -37,6 +41,53 @@ export async function page(browser, options = {}) {
     if (m.type() === "error" && !/Failed to load resource/.test(m.text())) wrong.push(m.text());
   });
   return { p, context, wrong };
+}
+
+/** Gives a page's context the session of a token, as the login form does. */
+export async function enter(p, base, token) {
+  const resp = await p.context().request.post(`${base}/login`, { data: { token }, headers: { Origin: base }, timeout: patience });
+  if (!resp.ok()) throw new Error(`login: ${resp.status()} ${await resp.text()}`);
+}
+
+/** Waits until the page stands: its heading is there, nothing is being loaded, nothing moves. */
+export async function settled(p) {
+  await p.waitForFunction(() => document.querySelector("h1, h3") && !document.querySelector(".skeletons"));
+  await p.evaluate(() => document.fonts.ready.then(() => new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(ok)))));
+}
+
+/**
+ * Runs f, which changes something and returns when that was so (ms since 1970), and waits until the page shows the text
+ * in the selector's first element. took is the time in between, by the page's clock; lag is how late that page's own timers
+ * ran meanwhile, which is the machine's share.
+ */
+export async function shown(p, selector, text, f) {
+  await p.evaluate(() => {
+    globalThis.lag = { most: 0, last: performance.now() };
+    globalThis.lag.timer = setInterval(() => {
+      const now = performance.now();
+      globalThis.lag.most = Math.max(globalThis.lag.most, now - globalThis.lag.last - 20);
+      globalThis.lag.last = now;
+    }, 20);
+  });
+  const seen = p.waitForFunction(([s, t]) => document.querySelector(s)?.textContent.includes(t) && performance.timeOrigin + performance.now(), [selector, text], { polling: "raf" });
+  const changed = await f();
+  const at = await (await seen).jsonValue();
+  const lag = await p.evaluate(() => (clearInterval(globalThis.lag.timer), globalThis.lag.most));
+  return { took: Math.round(at - changed), lag: Math.round(lag) };
+}
+
+/**
+ * Tries something timed until it is within the limit beside the machine's share, at most so many times. Returns all tries;
+ * the last one is the one that was within, if any was.
+ */
+export async function within(limit, tries, f) {
+  const all = [];
+  for (let i = 0; i < tries; i++) {
+    all.push(await f(i));
+    const { took, lag } = all.at(-1);
+    if (took - lag <= limit) return { ok: true, all };
+  }
+  return { ok: false, all };
 }
 
 const axeSource = readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -62,11 +113,11 @@ export async function freePort() {
 }
 
 /** Starts a program and waits until what it prints holds the pattern; returns it and the match. */
-export async function start(command, args, env, pattern, patience = 120_000) {
+export async function start(command, args, env, pattern, within = patience) {
   const child = spawn(command, args, { env: { ...process.env, ...env }, cwd: root, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   const found = await new Promise((done, fail) => {
-    const timer = setTimeout(() => fail(new Error(`${command} did not say ${pattern} in time:\n${said.slice(-3000)}`)), patience);
+    const timer = setTimeout(() => fail(new Error(`${command} did not say ${pattern} in time:\n${said.slice(-3000)}`)), within);
     const hear = (b) => {
       said = (said + b).slice(-20_000);
       const m = pattern.exec(said);
@@ -107,6 +158,26 @@ export async function start(command, args, env, pattern, patience = 120_000) {
 export async function folder() {
   const dir = await mkdtemp(path.join(os.tmpdir(), "wasmbed-ui-"));
   return { dir, drop: () => rm(dir, { recursive: true, force: true }) };
+}
+
+/**
+ * How much slower than the machine that the limits were written on this one is, at least 1: by the processor's time that a
+ * fixed piece of work takes in the page, the best of several.
+ */
+export async function slowness(browser, p) {
+  const best = [];
+  for (let i = 0; i < 3; i++) {
+    const seen = await tasks(browser, p, () =>
+      p.evaluate(() => new Promise((ok) => setTimeout(() => {
+        let x = 0;
+        for (let i = 0; i < 20_000_000; i++) x = (x * 31 + i) | 0;
+        globalThis.fixedWork = x;
+        ok();
+      }))),
+    );
+    best.push(seen.processor);
+  }
+  return Math.max(1, Math.min(...best) / 40);
 }
 
 /**

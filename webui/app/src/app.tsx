@@ -1,7 +1,7 @@
 import * as RTooltip from "@radix-ui/react-tooltip";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { onSessionLost, Problem, session, type Session } from "./api/client";
+import { login, onSessionLost, Problem, session, takeCode, type Session } from "./api/client";
 import { Login } from "./login";
 import { LiveProvider } from "./live/context";
 import { Shell } from "./shell";
@@ -19,7 +19,29 @@ const client = new QueryClient({
   },
 });
 
-type State = { is: "asking" } | { is: "out" } | { is: "in"; session: Session } | { is: "broken"; error: unknown };
+type State = { is: "asking" } | { is: "out"; refused?: Problem } | { is: "in"; session: Session } | { is: "broken"; error: unknown };
+
+/** Who is here: by the link that was opened, else by the cookie. A link that is over does not end a session that lives. */
+async function enter(code: string): Promise<{ session: Session } | { refused?: Problem }> {
+  let refused: Problem | undefined;
+  if (code) {
+    try {
+      return { session: await login({ code }) };
+    } catch (e) {
+      if (!(e instanceof Problem) || e.status === 0 || e.status >= 500) throw e;
+      refused = e;
+    }
+  }
+  try {
+    return { session: await session() };
+  } catch (e) {
+    if (e instanceof Problem && e.status === 401) return { refused };
+    throw e;
+  }
+}
+
+const linked = takeCode();
+let first: ReturnType<typeof enter> | undefined; // a code is exchanged once, however often this is drawn
 
 /** Asks who is here, and shows the login or the dashboard. */
 export function App() {
@@ -27,9 +49,10 @@ export function App() {
   const [tries, again] = useState(0);
   useEffect(() => {
     let on = true;
-    session().then(
-      (s) => on && setState({ is: "in", session: s }),
-      (e: unknown) => on && setState(e instanceof Problem && e.status === 401 ? { is: "out" } : { is: "broken", error: e }),
+    const asked = tries === 0 ? (first ??= enter(linked)) : enter(linked);
+    asked.then(
+      (r) => on && setState("session" in r ? { is: "in", session: r.session } : { is: "out", refused: r.refused }),
+      (e: unknown) => on && setState({ is: "broken", error: e }),
     );
     return () => void (on = false);
   }, [tries]);
@@ -38,6 +61,11 @@ export function App() {
     const t = setTimeout(() => again((n) => n + 1), 3000);
     return () => clearTimeout(t);
   }, [state]);
+  useEffect(() => {
+    const another = () => location.hash.includes("code=") && location.reload(); // a link, pasted into this very page
+    addEventListener("hashchange", another);
+    return () => removeEventListener("hashchange", another);
+  }, []);
   useEffect(
     () =>
       onSessionLost(() => {
@@ -60,7 +88,7 @@ export function App() {
         </div>
       );
     case "out":
-      return <Login onDone={(s) => setState({ is: "in", session: s })} />;
+      return <Login refused={state.refused} onDone={(s) => setState({ is: "in", session: s })} />;
   }
   return (
     <QueryClientProvider client={client}>

@@ -20,6 +20,7 @@ const Gateways = lazy(() => import("./pages/gateways"));
 const Boards = lazy(() => import("./pages/boards"));
 const Topology = lazy(() => import("./pages/topology"));
 const Events = lazy(() => import("./pages/events"));
+const TracePage = lazy(() => import("./pages/trace"));
 const Monitoring = lazy(() => import("./pages/monitoring"));
 const Terminal = lazy(() => import("./pages/terminal"));
 const Webhooks = lazy(() => import("./pages/webhooks"));
@@ -186,6 +187,7 @@ function Frame({ ns, user, namespaces, onLogout, error }: { ns: string; user: st
               <Route path="/boards" component={Boards} />
               <Route path="/topology" component={Topology} />
               <Route path="/events" component={Events} />
+              <Route path="/events/:id">{(p) => <TracePage key={p.id} id={decodeURIComponent(p.id)} />}</Route>
               <Route path="/monitoring" component={Monitoring} />
               <Route path="/terminal" component={Terminal} />
               <Route path="/webhooks" component={Webhooks} />

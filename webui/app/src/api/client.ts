@@ -53,8 +53,19 @@ export async function session(): Promise<Session> {
   return s;
 }
 
-export async function login(token: string): Promise<Session> {
-  const resp = await send("/login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }) });
+/**
+ * Takes the one-time code of a link off the address, so that it stays in no history; "" when there is none. It stands
+ * behind the #, which browsers send to nobody.
+ */
+export function takeCode(): string {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code") ?? "";
+  if (code) history.replaceState(null, "", location.pathname + location.search);
+  return code;
+}
+
+/** Exchanges a Kubernetes token, or a link's code, for a session. */
+export async function login(proof: { token: string } | { code: string }): Promise<Session> {
+  const resp = await send("/login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(proof) });
   if (!resp.ok) throw await problemOf(resp);
   const s = (await resp.json()) as Session;
   csrf = s.csrf;

@@ -5,7 +5,7 @@ import { useToast } from "../ui/toast";
 
 const second = 1000;
 
-export const useWhoAmI = () => useQuery({ queryKey: ["whoami"], queryFn: ({ signal }) => get<T.WhoAmI>("/whoami", signal), staleTime: 60 * second });
+export const useWhoAmI = (ns?: string) => useQuery({ queryKey: ["whoami", ns ?? ""], queryFn: ({ signal }) => get<T.WhoAmI>("/whoami" + query({ namespace: ns }), signal), staleTime: 60 * second });
 export const useSystem = () =>
   useQuery({ queryKey: ["system"], queryFn: ({ signal }) => get<{ version: string; started: string; time: string; parts: Record<string, string> }>("/system", signal), refetchInterval: 5 * second });
 export const useOverview = (ns: string) => useQuery({ queryKey: ["overview", ns], queryFn: ({ signal }) => get<T.Overview>(at(ns, "overview"), signal), refetchInterval: 3 * second });

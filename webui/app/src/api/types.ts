@@ -214,6 +214,7 @@ export interface Gateway {
   spec: {
     address: string;
     heartbeat?: string;
+    disabled?: boolean;
     pairing?: { until?: string; approval?: string };
     certificate?: { life?: string };
     limits?: { maxDevices?: number; maxFrame?: number; preAuthPerAddress?: number };

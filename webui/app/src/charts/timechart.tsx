@@ -11,10 +11,12 @@ export interface Series {
 const lines = ["--set-inflight", "--set-done", "--set-held", "--set-failed", "--accent", "--muted"];
 
 /** Values over time. It follows its width and the theme. */
-export default function TimeChart({ series, height = 200, label }: { series: Series[]; height?: number; label: string }) {
+export default function TimeChart({ series, height = 200, label, format }: { series: Series[]; height?: number; label: string; format?: (n: number) => string }) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [theme] = useTheme();
+  const say = useRef(format);
+  say.current = format;
   const names = series.map((s) => s.name).join("\u0000");
   useEffect(() => {
     const el = box.current;
@@ -26,10 +28,10 @@ export default function TimeChart({ series, height = 200, label }: { series: Ser
         height,
         cursor: { drag: { setScale: false } },
         legend: { live: true },
-        axes: [{ ...axis, space: 80, values: (_, at) => at.map((t) => new Date(t * 1000).toLocaleTimeString(undefined, { hour12: false })) }, { ...axis, size: 56 }],
+        axes: [{ ...axis, space: 80, values: (_, at) => at.map((t) => new Date(t * 1000).toLocaleTimeString(undefined, { hour12: false })) }, { ...axis, size: 64, ...(format && { values: (_: uPlot, at: number[]) => at.map((n) => say.current?.(n) ?? String(n)) }) }],
         // A line that has just begun is not drawn over seconds of nothing but itself.
         scales: { x: { range: (_, from, to) => [to - from < 30 ? to - 30 : from, to] } },
-        series: [{ value: (_, t) => (t ? new Date(t * 1000).toLocaleTimeString(undefined, { hour12: false }) : "–") }, ...names.split("\u0000").map((n, i) => ({ label: n, stroke: cssVar(lines[i % lines.length] ?? "--accent"), width: 2, points: { show: false }, spanGaps: true }))],
+        series: [{ value: (_, t) => (t ? new Date(t * 1000).toLocaleTimeString(undefined, { hour12: false }) : "–") }, ...names.split("\u0000").map((n, i) => ({ label: n, stroke: cssVar(lines[i % lines.length] ?? "--accent"), width: 2, points: { show: false }, spanGaps: true, ...(format && { value: (_: uPlot, n: number | null) => (n == null ? "–" : (say.current?.(n) ?? String(n))) }) }))],
       },
       merged(series),
       el,
@@ -45,7 +47,7 @@ export default function TimeChart({ series, height = 200, label }: { series: Ser
     // the data comes by the effect below
   }, [names, height, theme]);
   useEffect(() => plot.current?.setData(merged(series)), [series]);
-  const last = series.map((s) => `${s.name} ${s.points.at(-1)?.[1] ?? "–"}`).join(", ");
+  const last = series.map((s) => `${s.name} ${s.points.length ? (format ?? String)(s.points.at(-1)?.[1] ?? 0) : "–"}`).join(", ");
   return <div className="chart" ref={box} role="img" aria-label={`${label}: ${last}`} />;
 }
 

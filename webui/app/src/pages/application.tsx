@@ -3,18 +3,20 @@ import { lazy, Suspense, useMemo, useState } from "react";
 import { Link, useLocation, useSearch } from "wouter";
 import { at, Problem, query } from "../api/client";
 import { patch, post, postEmpty, remove, useAction, useAppDevices, useAppExplain, useApplication } from "../api/hooks";
+import { useMay } from "../api/may";
 import { phaseOf } from "../api/phase";
 import type { Application, Counts, DeviceView, WorkSet } from "../api/types";
 import { SetBar, SetLegend, setWords } from "../charts/sets";
 import { moved, useFeed } from "../live/context";
 import { useNamespace } from "../namespace";
 import { plural, tidy } from "../ui/format";
-import { Icon } from "../ui/icon";
-import { Ago, Badge, Button, Confirm, Copyable, Empty, Facts, Hint, Loading, Menu, PageHead, Panel, ProblemBox, Tabs } from "../ui/parts";
+import { Ago, Badge, Button, Confirm, Copyable, Empty, Facts, Hint, LinkButton, Loading, Menu, PageHead, Panel, ProblemBox, Tabs } from "../ui/parts";
 import { targetText } from "./applications";
 import { Phase } from "./phase";
+import { TellMany } from "./tell";
 import { RollbackDialog, Revisions } from "./revisions";
 
+const ApplicationTrace = lazy(() => import("./trace").then((m) => ({ default: m.ApplicationTrace })));
 const Yaml = lazy(() => import("./yaml"));
 
 /** One application: its rollout as it moves, its revisions, and what is wrong where. */
@@ -45,7 +47,7 @@ export default function ApplicationPage({ name }: { name: string }) {
             <Phase phase={p.phase} />
             {app.metadata.deletionTimestamp && <Badge tone="warn">being deleted</Badge>}
             {app.spec.state === "Stopped" && <Badge>stopped</Badge>}
-            <span>{p.message}</span>
+            {p.phase !== "RolledBack" && <span>{p.message}</span>}
           </>
         }
         actions={<Actions app={app} />}
@@ -59,6 +61,8 @@ export default function ApplicationPage({ name }: { name: string }) {
           { id: "rollout", title: "Rollout", body: <Rollout app={app} counts={q.data.counts} /> },
           { id: "behind", title: <>What is behind {(q.data.counts?.failed ?? 0) > 0 && <Badge tone="bad">{q.data.counts?.failed}</Badge>}</>, body: <Behind name={name} /> },
           { id: "revisions", title: "Revisions", body: <Revisions app={app} /> },
+          { id: "commands", title: "Commands", body: <TellMany apps={[name]} /> },
+          { id: "trace", title: "Trace", body: <Suspense fallback={<Loading />}><ApplicationTrace name={name} /></Suspense> },
           { id: "manifest", title: "What is wanted", body: <Suspense fallback={<Loading />}><Yaml app={app} /></Suspense> },
         ]}
       />
@@ -70,6 +74,8 @@ function Actions({ app }: { app: Application }) {
   const ns = useNamespace();
   const [, go] = useLocation();
   const name = app.metadata.name;
+  const may = useMay();
+  const update = may("update applications");
   const [ask, setAsk] = useState<"" | "rollback" | "delete">("");
   const refresh = [["application", ns, name], ["applications", ns], ["overview", ns]];
   const act = useAction((verb: string) => postEmpty(at(ns, "applications", name, verb)), { done: (v) => `${name}: ${v}d`, refresh });
@@ -77,28 +83,27 @@ function Actions({ app }: { app: Application }) {
   const drop = useAction(() => remove(at(ns, "applications", name)), { done: `${name} is being deleted`, refresh });
   return (
     <>
-      <Link className="button" href={`/applications/${name}/edit`}>
-        <Icon name="edit" />
+      <LinkButton icon="edit" href={`/applications/${name}/edit`} why={update}>
         Edit
-      </Link>
+      </LinkButton>
       {app.spec.paused ? (
-        <Button icon="play" tone="primary" busy={act.isPending} onClick={() => act.mutate("resume")}>
+        <Button icon="play" tone="primary" why={update} busy={act.isPending} onClick={() => act.mutate("resume")}>
           Resume
         </Button>
       ) : (
-        <Button icon="pause" busy={act.isPending} onClick={() => act.mutate("pause")}>
+        <Button icon="pause" why={update} busy={act.isPending} onClick={() => act.mutate("pause")}>
           Pause
         </Button>
       )}
-      <Button icon="back" onClick={() => setAsk("rollback")}>
+      <Button icon="back" why={may("create applications/rollback")} onClick={() => setAsk("rollback")}>
         Roll back
       </Button>
       <Menu
         label="More actions"
         items={[
-          app.spec.state === "Stopped" ? { label: "Start the module", icon: "play", onSelect: () => run.mutate("Running") } : { label: "Stop the module", icon: "pause", onSelect: () => run.mutate("Stopped") },
+          app.spec.state === "Stopped" ? { label: "Start the module", icon: "play", forbidden: may("patch applications"), onSelect: () => run.mutate("Running") } : { label: "Stop the module", icon: "pause", forbidden: may("patch applications"), onSelect: () => run.mutate("Stopped") },
           null,
-          { label: "Delete…", icon: "trash", danger: true, onSelect: () => setAsk("delete") },
+          { label: "Delete…", icon: "trash", danger: true, forbidden: may("delete applications"), onSelect: () => setAsk("delete") },
         ]}
       />
       <RollbackDialog app={app} open={ask === "rollback"} onOpenChange={() => setAsk("")} send={(body) => post(at(ns, "applications", name, "rollback"), body)} refresh={refresh} />
@@ -128,8 +133,35 @@ function Rollout({ app, counts }: { app: Application; counts?: Counts }) {
   const setOf = useMemo(() => (v: DeviceView) => v.apps?.find((a) => a.app === name)?.set, [name]);
   const shown = useMemo(() => (devices.data?.items ?? []).filter((v) => !set || setOf(v) === set), [devices.data, set, setOf]);
   const total = counts?.desired ?? 0;
+  // A revision that was complete, and then failed: nothing goes back by itself any more.
+  const back = app.status?.conditions?.find((c) => c.type === "RolledBack");
+  const late = r?.state === "Complete" && r.to === app.status?.revision && (counts?.failed ?? 0) > 0;
   return (
     <div className="grid">
+      {back?.status === "True" && (
+        <div className="problem warn c12" role="status">
+          <div>
+            <strong>It was rolled back{r?.from && r.to ? <> from <span className="mono">{r.from}</span> to <span className="mono">{r.to}</span></> : null}</strong>
+            <div>{r?.message ?? back.message}</div>
+            <div className="row wrap">
+              <Link href={`/applications/${name}?tab=behind`}>On which devices, and why</Link>
+              <Link href={`/applications/${name}?tab=revisions`}>What differs</Link>
+              <Link href={`/applications/${name}?tab=trace`}>How it went</Link>
+            </div>
+          </div>
+        </div>
+      )}
+      {late && (
+        <div className="problem warn c12" role="status">
+          <div>
+            <strong>It failed on {plural(counts?.failed ?? 0, "device")} after its rollout was complete</strong>
+            <div>
+              <span className="mono">{r.to}</span> had passed its health window of {tidy(app.spec.manifest?.health?.window) ?? "10s"} everywhere, so the application still wants it; those devices went back by themselves to what ran before.
+            </div>
+            <div className="mend">Roll back to {r.from ? <span className="mono">{r.from}</span> : "an older revision"}, or deploy one that is mended; a longer health window finds this before it is believed.</div>
+          </div>
+        </div>
+      )}
       <div className="c8 stack">
         <Panel title="Where its devices stand" actions={<span className="muted small">{plural(total, "device")} selected</span>}>
           {total === 0 ? (
@@ -195,6 +227,26 @@ function Squares({ devices, setOf }: { devices: DeviceView[]; setOf: (v: DeviceV
   const [, go] = useLocation();
   const dense = devices.length > 400;
   if (!devices.length) return <span className="muted small">no device is there</span>;
+  if (devices.length <= 24) {
+    return (
+      <ul className="tiles" aria-label="Devices">
+        {devices.map((v) => {
+          const s = setOf(v);
+          return (
+            <li key={v.device.name}>
+              <Link href={`/devices/${v.device.name}${s === "failed" ? "?tab=why" : ""}`} className="tile" data-set={s} data-device={v.device.name} title={s ? setWords[s].about : undefined}>
+                <span className={`square set-${s ?? "none"}`} aria-hidden="true" />
+                <span className="ellipsis">
+                  <b>{v.device.name}</b>
+                  <span className="small muted block ellipsis">{s ? setWords[s].title : "not selected"}</span>
+                </span>
+              </Link>
+            </li>
+          );
+        })}
+      </ul>
+    );
+  }
   if (dense) {
     return (
       <div className="squares dense" role="img" aria-label={`${devices.length} devices, one square each`}>
@@ -288,7 +340,7 @@ function Behind({ name }: { name: string }) {
           <tbody>
             {q.data.items.map((e) => (
               <tr key={e.device}>
-                <td>
+                <td className="nowrap">
                   <Link href={`/devices/${e.device}?tab=why`}>{e.device}</Link>
                 </td>
                 <td>
@@ -298,7 +350,7 @@ function Behind({ name }: { name: string }) {
                   {e.text}
                   {e.mend && <div className="small muted">→ {e.mend}</div>}
                 </td>
-                <td className="mono">{e.running || "–"}</td>
+                <td className="mono nowrap">{e.running || "–"}</td>
               </tr>
             ))}
           </tbody>

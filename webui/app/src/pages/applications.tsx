@@ -1,12 +1,12 @@
 import { Link } from "wouter";
 import { useApplications, useOverview } from "../api/hooks";
+import { useMay } from "../api/may";
 import { phaseOf } from "../api/phase";
 import type { Counts } from "../api/types";
 import { SetBar, SetLegend } from "../charts/sets";
 import { useNamespace } from "../namespace";
 import { selectorText } from "../ui/format";
-import { Icon } from "../ui/icon";
-import { Ago, Empty, Loading, PageHead, Panel, ProblemBox } from "../ui/parts";
+import { Ago, Empty, LinkButton, Loading, PageHead, Panel, ProblemBox } from "../ui/parts";
 import { Phase } from "./phase";
 import type { Targets } from "../api/types";
 
@@ -19,6 +19,7 @@ export function targetText(t: Targets): string {
 /** All applications, each with its rollout as a bar. */
 export default function Applications() {
   const ns = useNamespace();
+  const why = useMay()("update applications");
   const apps = useApplications(ns);
   const overview = useOverview(ns); // its counts are of this moment
   if (apps.isPending) return <Loading lines={6} />;
@@ -30,14 +31,12 @@ export default function Applications() {
         sub="Each makes one WebAssembly module run on the devices that it selects."
         actions={
           <>
-            <Link className="button" href="/applications/new">
-              <Icon name="plus" />
+            <LinkButton icon="plus" href="/applications/new" why={why}>
               New from a module
-            </Link>
-            <Link className="button primary" href="/deploy">
-              <Icon name="deploy" />
+            </LinkButton>
+            <LinkButton tone="primary" icon="deploy" href="/deploy" why={why}>
               Deploy from source
-            </Link>
+            </LinkButton>
           </>
         }
       />
@@ -52,7 +51,7 @@ export default function Applications() {
               <thead>
                 <tr>
                   <th>Application</th>
-                  <th>Condition</th>
+                  <th style={{ width: "26%" }}>Condition</th>
                   <th style={{ width: "34%" }}>Devices</th>
                   <th>Targets</th>
                   <th>Revision</th>
@@ -73,7 +72,7 @@ export default function Applications() {
                       </td>
                       <td>
                         <Phase phase={p.phase} />
-                        <div className="small muted">{p.message}</div>
+                        <div className="small muted clamp" title={p.message}>{p.message}</div>
                       </td>
                       <td>
                         <div className="stack tight">

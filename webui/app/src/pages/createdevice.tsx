@@ -5,15 +5,16 @@ import { post, useAction, useBoards } from "../api/hooks";
 import type { Board } from "../api/types";
 import { useNamespace } from "../namespace";
 import { bytes } from "../ui/format";
+import { useMay } from "../api/may";
 import { Button, Dialog, Field, Loading, ProblemBox } from "../ui/parts";
 
 const nameRule = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 const backends = [
-  { id: "qemu", title: "QEMU", about: "the real firmware on an emulated machine" },
-  { id: "renode", title: "Renode", about: "the real firmware on an emulated machine, with peripherals" },
-  { id: "host", title: "Host process", about: "the firmware's core as a process: starts at once, any board" },
-  { id: "", title: "None: a real board", about: "the device is announced; it enrolls inside the pairing window" },
+  { id: "host", title: "Host process", about: "the firmware's core without a board: starts at once" },
+  { id: "qemu", title: "QEMU", about: "the real firmware image on an emulated machine" },
+  { id: "renode", title: "Renode", about: "the same, with the board's peripherals" },
+  { id: "", title: "None: a real board", about: "announced here, it enrolls in the pairing window" },
 ];
 
 function works(b: Board, backend: string): string | null {
@@ -44,13 +45,14 @@ function Form({ close }: { close: () => void }) {
   const [labels, setLabels] = useState("");
   const fitting = useMemo(() => (boards.data?.items ?? []).filter((b) => !works(b, backend)), [boards.data, backend]);
   const picked = fitting.find((b) => b.name === board) ?? fitting[0];
+  const approvalWhy = useMay()("update devices/approval");
   const create = useAction(
     () =>
       post(at(ns, "devices"), {
         apiVersion: "wasmbed.io/v1alpha1",
         kind: "Device",
         metadata: { name, namespace: ns, labels: Object.fromEntries(labels.split(/[\s,]+/).filter((l) => l.includes("=")).map((l) => [l.slice(0, l.indexOf("=")), l.slice(l.indexOf("=") + 1)])) },
-        spec: { board: picked?.name, approval: approve ? "Approved" : "Pending", ...(backend && { emulation: { backend, ...(transport && backend !== "host" && { transport }) } }) },
+        spec: { board: picked?.name, approval: approve && !approvalWhy ? "Approved" : "Pending", ...(backend && { emulation: { backend, ...(transport && backend !== "host" && { transport }) } }) },
       }),
     { done: `${name} is made`, refresh: [["devices", ns], ["overview", ns], ["enrollments", ns]] },
   );
@@ -66,7 +68,7 @@ function Form({ close }: { close: () => void }) {
       }}
     >
       <Field label="Name" error={wrong} help="Part of the device's identity: it cannot be changed.">
-        {(id) => <input id={id} className="input" value={name} onChange={(e) => setName(e.target.value.trim())} required autoComplete="off" placeholder="lab-1" />}
+        {(id) => <input id={id} className="input" value={name} onChange={(e) => setName(e.target.value.trim())} autoFocus required autoComplete="off" placeholder="lab-1" />}
       </Field>
       <fieldset>
         <legend>Emulation</legend>
@@ -104,8 +106,9 @@ function Form({ close }: { close: () => void }) {
         {(id) => <input id={id} className="input mono" value={labels} onChange={(e) => setLabels(e.target.value)} placeholder="site=lab" />}
       </Field>
       <label className="check">
-        <input type="checkbox" checked={approve} onChange={(e) => setApprove(e.target.checked)} />
+        <input type="checkbox" checked={approve && !approvalWhy} disabled={!!approvalWhy} title={approvalWhy} onChange={(e) => setApprove(e.target.checked)} />
         Approve it now
+        <span className="muted small">else it waits under Enrollment</span>
       </label>
       <div className="row end">
         <Button onClick={close}>Cancel</Button>

@@ -2,12 +2,13 @@ import { lazy, Suspense, useState } from "react";
 import { Link, useLocation, useSearch } from "wouter";
 import { at, Problem, query } from "../api/client";
 import { postEmpty, remove, useAction, useApplications, useDevice, useExplain, useTimeline } from "../api/hooks";
+import { useMay } from "../api/may";
 import type { AppView, Device, DeviceView, Explanation } from "../api/types";
 import { setWords } from "../charts/sets";
 import { useNamespace } from "../namespace";
 import { bytes, dateTime, shortType, timeOf } from "../ui/format";
 import { Ago, Badge, Button, Confirm, Copyable, Dialog, Empty, Facts, Labels, Loading, Menu, PageHead, Panel, ProblemBox, Tabs, type Tone } from "../ui/parts";
-import { says, toneOf } from "./say";
+import { says, titleOf, toneOf } from "./say";
 import { CommandForm, RecentCommands } from "./commands";
 import { DeviceState } from "./devices";
 import { EditLabels } from "./labels";
@@ -46,11 +47,7 @@ export default function DevicePage({ name }: { name: string }) {
             {object.spec.emulation && <Badge tone="info">emulated by {object.spec.emulation.backend}</Badge>}
             {object.metadata.deletionTimestamp && <Badge tone="warn">being deleted</Badge>}
             {object.spec.hold && <Badge tone="warn">held</Badge>}
-            {!view.online && (
-              <span>
-                last seen <Ago at={view.lastSeen} />
-              </span>
-            )}
+            {!view.online && <span>{view.lastSeen ? <>last seen <Ago at={view.lastSeen} /></> : "never connected"}</span>}
           </>
         }
         actions={<Actions d={object} v={view} />}
@@ -86,7 +83,8 @@ export default function DevicePage({ name }: { name: string }) {
 function Approval({ d }: { d: Device }) {
   const ns = useNamespace();
   const name = d.metadata.name;
-  const act = useAction((verb: string) => postEmpty(at(ns, "devices", name, verb)), { done: (v) => `${name}: ${v} done`, refresh: [["device", ns, name], ["enrollments", ns], ["overview", ns]] });
+  const why = useMay()("update devices/approval");
+  const act = useAction((verb: string) => postEmpty(at(ns, "devices", name, verb)), { done: (v) => `${name} is ${v === "approve" ? "approved" : "rejected"}`, refresh: [["device", ns, name], ["enrollments", ns], ["overview", ns]] });
   return (
     <div className="problem warn" role="status">
       <div className="grow">
@@ -94,11 +92,11 @@ function Approval({ d }: { d: Device }) {
         <div>Only an approved device gets a certificate, and what applications want of it.</div>
       </div>
       <div className="row">
-        <Button tone="primary" icon="check" busy={act.isPending} onClick={() => act.mutate("approve")}>
+        <Button tone="primary" icon="check" why={why} busy={act.isPending} onClick={() => act.mutate("approve")}>
           Approve
         </Button>
         {d.spec.approval !== "Rejected" && (
-          <Button tone="danger" disabled={act.isPending} onClick={() => act.mutate("reject")}>
+          <Button tone="danger" why={why} disabled={act.isPending} onClick={() => act.mutate("reject")}>
             Reject
           </Button>
         )}
@@ -115,12 +113,15 @@ function Actions({ d, v }: { d: Device; v: DeviceView }) {
   const refresh = [["device", ns, name], ["devices", ns], ["overview", ns]];
   const act = useAction((verb: string) => postEmpty(at(ns, "devices", name, verb)), { done: (verb) => `${name}: ${verb} asked for`, refresh });
   const drop = useAction(() => remove(at(ns, "devices", name)), { done: `${name} is being deleted`, refresh });
+  const may = useMay();
+  const approval = may("update devices/approval");
+  const power = may("update devices/power");
   const e = d.spec.emulation;
   const stopped = e?.state === "Stopped";
   const close = () => setAsk("");
   return (
     <>
-      <Button icon={d.spec.hold ? "play" : "pause"} busy={act.isPending && (act.variables === "hold" || act.variables === "release")} onClick={() => act.mutate(d.spec.hold ? "release" : "hold")}>
+      <Button icon={d.spec.hold ? "play" : "pause"} why={may("patch devices")} busy={act.isPending && (act.variables === "hold" || act.variables === "release")} onClick={() => act.mutate(d.spec.hold ? "release" : "hold")}>
         {d.spec.hold ? "Release" : "Hold"}
       </Button>
       {e && (
@@ -133,20 +134,21 @@ function Actions({ d, v }: { d: Device; v: DeviceView }) {
             </Button>
           }
           items={[
-            stopped ? { label: "Start", icon: "play", onSelect: () => act.mutate("start") } : { label: "Stop", icon: "pause", onSelect: () => act.mutate("stop") },
-            { label: "Reset", icon: "refresh", disabled: stopped, why: "it is stopped", onSelect: () => act.mutate("reset") },
-            { label: "Cut the power…", icon: "bolt", danger: true, disabled: stopped, why: "it is stopped", onSelect: () => setAsk("power-cut") },
+            stopped ? { label: "Start", icon: "play", forbidden: power, onSelect: () => act.mutate("start") } : { label: "Stop", icon: "pause", forbidden: power, onSelect: () => act.mutate("stop") },
+            { label: "Reset", icon: "refresh", forbidden: power, disabled: stopped, why: "it is stopped", onSelect: () => act.mutate("reset") },
+            { label: "Cut the power…", icon: "bolt", danger: true, forbidden: power, disabled: stopped, why: "it is stopped", onSelect: () => setAsk("power-cut") },
           ]}
         />
       )}
       <Menu
         label="More actions"
         items={[
-          { label: "Reboot", icon: "refresh", disabled: !v.online, why: "it is not connected", onSelect: () => setAsk("reboot") },
-          { label: "Edit labels…", icon: "edit", onSelect: () => setAsk("labels") },
+          { label: "Reboot", icon: "refresh", forbidden: may("create devices/reboot"), disabled: !v.online, why: "it is not connected", onSelect: () => setAsk("reboot") },
+          { label: "Disconnect", icon: "link", forbidden: may("create devices/disconnect"), disabled: !v.online, why: "it is not connected", onSelect: () => act.mutate("disconnect") },
+          { label: "Edit labels…", icon: "edit", forbidden: may("patch devices"), onSelect: () => setAsk("labels") },
           null,
-          d.spec.approval === "Approved" ? { label: "Revoke…", icon: "lock", danger: true, onSelect: () => setAsk("revoke") } : { label: "Approve", icon: "check", onSelect: () => act.mutate("approve") },
-          { label: "Delete…", icon: "trash", danger: true, onSelect: () => setAsk("delete") },
+          d.spec.approval === "Approved" ? { label: "Revoke…", icon: "lock", danger: true, forbidden: approval, onSelect: () => setAsk("revoke") } : { label: "Approve", icon: "check", forbidden: approval, onSelect: () => act.mutate("approve") },
+          { label: "Delete…", icon: "trash", danger: true, forbidden: may("delete devices"), onSelect: () => setAsk("delete") },
         ]}
       />
       <Confirm open={ask === "reboot"} onOpenChange={close} title={`Reboot ${name}?`} word="Reboot" busy={act.isPending} onConfirm={() => act.mutate("reboot", { onSettled: close })}>
@@ -175,7 +177,7 @@ function State({ d, v, behind }: { d: Device; v: DeviceView; behind: Explanation
   return (
     <div className="grid">
       <div className="c8 stack">
-        {behind[0] && (
+        {behind[0] && d.spec.approval === "Approved" && (
           <div className="problem warn" role="status">
             <div>
               <strong>{behind.length === 1 ? `${behind[0].application || "It"} is not as wanted: ${behind[0].cause}` : `${behind.length} applications are not as wanted`}</strong>
@@ -200,7 +202,7 @@ function State({ d, v, behind }: { d: Device; v: DeviceView; behind: Explanation
           <Facts
             items={[
               ["State", <DeviceState key="s" d={v} />],
-              ["Since", v.online ? <Ago key="a" at={v.connectedAt} /> : <>away since <Ago at={v.lastSeen} /></>],
+              ["Since", v.online ? <Ago key="a" at={v.connectedAt} /> : v.lastSeen ? <>away since <Ago at={v.lastSeen} /></> : "it has never been connected"],
               ["Gateway", v.gateway ? <>{v.gateway} <span className="muted">({v.instance})</span></> : "–"],
               ["Firmware", v.firmware ?? "–"],
               ["Boot", v.bootId ? <Copyable text={v.bootId} /> : "–"],
@@ -215,9 +217,9 @@ function State({ d, v, behind }: { d: Device; v: DeviceView; behind: Explanation
                 ["Phase", <Badge key="p" tone={b?.phase === "Running" ? "ok" : b?.phase === "Failed" ? "bad" : "info"}>{b?.phase ?? "Pending"}</Badge>],
                 ["Backend", `${b?.backend ?? d.spec.emulation?.backend ?? ""} ${b?.engine ? `(${b.engine})` : ""}`],
                 ["Transport", b?.transport ?? (d.spec.emulation?.transport || "–")],
-                ["Resets", `${b?.resets ?? 0} of ${d.spec.emulation?.resets ?? 0} done`],
-                ["Power cuts", `${b?.powerCuts ?? 0} of ${d.spec.emulation?.powerCuts ?? 0} done`],
-                ["Restarts", b?.restarts ?? 0],
+                ...(d.spec.emulation?.resets ? ([["Resets", `${b?.resets ?? 0} of ${d.spec.emulation.resets} done`]] as [string, string][]) : []),
+                ...(d.spec.emulation?.powerCuts ? ([["Power cuts", `${b?.powerCuts ?? 0} of ${d.spec.emulation.powerCuts} done`]] as [string, string][]) : []),
+                ...(b?.restarts ? ([["Restarts", b.restarts]] as [string, number][]) : []),
                 ...(b?.message ? ([["Why", b.message]] as [string, string][]) : []),
               ]}
             />
@@ -300,9 +302,9 @@ function Instance({ a }: { a: AppView }) {
           )}
         </div>
       </div>
-      {(a.reason || a.message) && (
+      {(a.reason || a.message) && a.set !== "held" && (
         <div className="panel-body small">
-          {a.reason} {a.message}
+          <b>{a.reason}</b> {a.message}
         </div>
       )}
     </Panel>
@@ -314,9 +316,12 @@ const causeTone: Record<string, Tone> = { UpToDate: "ok", Failed: "bad", RolledB
 function Why({ items, error, name }: { items?: Explanation[]; error: unknown; name: string }) {
   const ns = useNamespace();
   const apps = useApplications(ns);
+  const timeline = useTimeline(ns, name);
   const [other, setOther] = useState("");
   if (error && !items) return <ProblemBox error={error} />;
   if (!items) return <Loading />;
+  const trapped = (timeline.data?.items ?? []).filter((m) => m.type.includes("device.trapped"));
+  const trapsOf = (app: string) => trapped.map((m) => ({ id: m.id, time: m.time, ...(m.data as { app?: string; revision?: string; reason?: string; where?: string; message?: string }) })).filter((t) => t.app === app).slice(0, 3);
   const rest = (apps.data?.items ?? []).map((a) => a.metadata.name).filter((a) => !items.some((i) => i.application === a));
   return (
     <div className="stack">
@@ -325,9 +330,21 @@ function Why({ items, error, name }: { items?: Explanation[]; error: unknown; na
         <Panel key={e.application} title={e.application || name} actions={<Badge tone={causeTone[e.cause] ?? "info"}>{e.cause}</Badge>}>
           <div className="stack tight">
             <p>{e.text}</p>
+            {e.cause !== "UpToDate" && trapsOf(e.application).length > 0 && (
+              <ul className="stack tight" aria-label={`Traps of ${e.application}`}>
+                {trapsOf(e.application).map((t) => (
+                  <li key={t.id} className="trap">
+                    <Badge tone="bad">{t.reason ?? "Trap"}</Badge> <span className="mono">{[t.message, t.where && `in ${t.where}`].filter(Boolean).join(" ")}</span>{" "}
+                    <span className="small muted">
+                      {t.revision} · <Ago at={t.time} />
+                    </span>
+                  </li>
+                ))}
+              </ul>
+            )}
             {e.mend && (
               <p>
-                <b>Mend:</b> {e.mend.startsWith("wasmbed logs") ? <Link href={`/devices/${name}?tab=logs`}>look at its log</Link> : e.mend}
+                <b>Mend:</b> {/^`?wasmbed logs/.test(e.mend) ? <Link href={`/devices/${name}?tab=logs`}>look at its log</Link> : e.mend}
               </p>
             )}
             <p className="small muted">
@@ -366,7 +383,7 @@ function Lately({ name }: { name: string }) {
           <li key={m.id + m.type} className={toneOf(m)}>
             <div className="row between">
               <span className="ellipsis">
-                <b>{shortType(m.type)}</b> <span className="muted">{says(m)}</span>
+                <b title={m.type}>{titleOf(m.type)}</b> <span className="muted">{says(m)}</span>
               </span>
               <span className="small muted nowrap">
                 <Ago at={m.time} />
@@ -405,7 +422,9 @@ function Timeline({ name }: { name: string }) {
           {items.map((m) => (
             <li key={m.id + m.type} className={toneOf(m)}>
               <div className="row between">
-                <b>{shortType(m.type)}</b>
+                <span>
+                  <b>{titleOf(m.type)}</b> <span className="small muted mono">{shortType(m.type)}</span>
+                </span>
                 <span className="small muted nowrap" title={dateTime(m.time)}>
                   {timeOf(m.time)} · <Ago at={m.time} />
                 </span>

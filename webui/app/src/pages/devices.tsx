@@ -1,8 +1,9 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { memo, useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent, type MouseEvent } from "react";
+import { lazy, memo, Suspense, useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent, type MouseEvent } from "react";
 import { Link, useLocation, useSearch } from "wouter";
 import { at, query } from "../api/client";
 import { post, useAction, useApplications, useDevices, useOverview, type DeviceFilter } from "../api/hooks";
+import { useMay } from "../api/may";
 import { ownLabel, SETS, type DeviceView } from "../api/types";
 import { setWords } from "../charts/sets";
 import { useNamespace } from "../namespace";
@@ -11,6 +12,7 @@ import { Icon } from "../ui/icon";
 import { Badge, Button, Confirm, Dialog, Dot, Empty, Field, Loading, Menu, PageHead, ProblemBox } from "../ui/parts";
 import { CreateDevice } from "./createdevice";
 
+const TellMany = lazy(() => import("./tell").then((m) => ({ default: m.TellMany })));
 const viewsKey = "wasmbed.views";
 const rowHeight = 44;
 const slots = 128; // more than are ever drawn
@@ -40,6 +42,7 @@ export function Devices() {
     if (v) filter[k] = v;
   }
   const setFilter = (f: DeviceFilter) => go("/devices" + query({ ...f }), { replace: true });
+  const may = useMay();
   const overview = useOverview(ns);
   const list = useDevices(ns, filter);
   const items = useMemo(() => list.data?.pages.flatMap((p) => p.items) ?? [], [list.data]);
@@ -57,7 +60,7 @@ export function Devices() {
               <Icon name="enroll" />
               Enroll
             </Link>
-            <Button tone="primary" icon="plus" onClick={() => go("/devices" + query({ ...filter, create: 1 }))}>
+            <Button tone="primary" icon="plus" why={may("create devices")} onClick={() => go("/devices" + query({ ...filter, create: 1 }))}>
               Create device
             </Button>
           </>
@@ -85,7 +88,7 @@ export function Devices() {
               title="No devices yet"
               action={
                 <>
-                  <Button tone="primary" icon="plus" onClick={() => go("/devices?create=1")}>
+                  <Button tone="primary" icon="plus" why={may("create devices")} onClick={() => go("/devices?create=1")}>
                     Create an emulated device
                   </Button>
                   <Link className="button" href="/enrollment">
@@ -354,7 +357,12 @@ type BulkAction = "approve" | "reject" | "revoke" | "hold" | "release" | "delete
 
 function Bulk({ names, clear }: { names: string[]; clear: () => void }) {
   const ns = useNamespace();
+  const may = useMay();
+  const patch = may("patch devices");
+  const approval = patch ?? may("update devices/approval");
   const [ask, setAsk] = useState<BulkAction | null>(null);
+  const [telling, setTelling] = useState(false);
+  const apps = useApplications(ns);
   const [labels, setLabels] = useState("");
   const act = useAction(
     async ({ action, labels }: { action: BulkAction; labels?: Record<string, string | null> }) => {
@@ -385,28 +393,34 @@ function Bulk({ names, clear }: { names: string[]; clear: () => void }) {
   return (
     <div className="bulk" role="toolbar" aria-label="Actions on the selected devices">
       <b>{plural(names.length, "device")} selected</b>
-      <Button small icon="check" onClick={() => run("approve")} busy={act.isPending}>
+      <Button small icon="check" why={approval} onClick={() => run("approve")} busy={act.isPending}>
         Approve
       </Button>
-      <Button small icon="pause" onClick={() => run("hold")} disabled={act.isPending}>
+      <Button small icon="pause" why={patch} onClick={() => run("hold")} disabled={act.isPending}>
         Hold
       </Button>
-      <Button small icon="play" onClick={() => run("release")} disabled={act.isPending}>
+      <Button small icon="play" why={patch} onClick={() => run("release")} disabled={act.isPending}>
         Release
       </Button>
-      <Button small icon="edit" onClick={() => setAsk("label")}>
+      <Button small icon="edit" why={patch} onClick={() => setAsk("label")}>
         Label…
       </Button>
-      <Button small tone="danger" onClick={() => setAsk("revoke")}>
+      <Button small icon="bolt" why={may("create devices/invoke") && may("create devices/message")} onClick={() => setTelling(true)}>
+        Command…
+      </Button>
+      <Button small tone="danger" why={approval} onClick={() => setAsk("revoke")}>
         Revoke…
       </Button>
-      <Button small tone="danger" icon="trash" onClick={() => setAsk("delete")}>
+      <Button small tone="danger" icon="trash" why={patch ?? may("delete devices")} onClick={() => setAsk("delete")}>
         Delete…
       </Button>
       <span className="grow" />
       <Button small tone="plain" icon="x" onClick={clear}>
         Clear
       </Button>
+      <Dialog open={telling} onOpenChange={setTelling} title={`Speak to ${plural(names.length, "device")}`} wide>
+        {telling && <Suspense fallback={<Loading />}>{apps.data?.items.length ? <TellMany apps={apps.data.items.map((a) => a.metadata.name)} devices={names} /> : <Empty icon="app" title="No application is there">Commands go to a module that runs.</Empty>}</Suspense>}
+      </Dialog>
       <Confirm open={ask === "delete"} onOpenChange={() => setAsk(null)} title={`Delete ${plural(names.length, "device")}?`} word="Delete" danger busy={act.isPending} onConfirm={() => run("delete")}>
         Their sessions end and their keys are denied. Emulated boards are removed with their storage. A real one must enroll anew.
       </Confirm>

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { at, call, get } from "../api/client";
 import { useAction, useApplication } from "../api/hooks";
+import { useMay } from "../api/may";
 import type { Application, Page } from "../api/types";
 import { fromYaml, toYaml } from "../api/yaml";
 import { Code } from "../editor/lazy";
@@ -66,6 +67,7 @@ function Editing({ start, fresh }: { start: Application; fresh?: boolean }) {
       setWrong(e instanceof Error ? e.message : String(e));
     }
   };
+  const why = useMay()("update applications");
   const name = app.metadata.name;
   const save = useAction(() => call("PUT", at(ns, "applications", name) + (fresh ? "?ifAbsent=true" : ""), { apiVersion: "wasmbed.io/v1alpha1", kind: "Application", ...app }), {
     done: `${name} is saved`,
@@ -84,7 +86,7 @@ function Editing({ start, fresh }: { start: Application; fresh?: boolean }) {
             <Link className="button" href={fresh ? "/applications" : `/applications/${start.metadata.name}`}>
               Cancel
             </Link>
-            <Button tone="primary" icon="save" busy={save.isPending} disabled={!name || !!badName || !!wrong || noModule} onClick={() => save.mutate(undefined, { onSuccess: () => go(`/applications/${name}`) })}>
+            <Button tone="primary" icon="save" why={why} busy={save.isPending} disabled={!name || !!badName || !!wrong || noModule} onClick={() => save.mutate(undefined, { onSuccess: () => go(`/applications/${name}`) })}>
               {fresh ? "Create" : "Save"}
             </Button>
           </>

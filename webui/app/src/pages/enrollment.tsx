@@ -2,6 +2,7 @@ import { useEffect, useState } from "react";
 import { Link } from "wouter";
 import { at } from "../api/client";
 import { post, postEmpty, remove, useAction, useEnrollments, useGateways } from "../api/hooks";
+import { useMay } from "../api/may";
 import type { Device, Gateway } from "../api/types";
 import { useNamespace } from "../namespace";
 import { clock, dateTime } from "../ui/format";
@@ -41,6 +42,7 @@ export default function Enrollment() {
 
 function Pending({ items, error, retry, more }: { items?: Device[]; error: unknown; retry: () => void; more: boolean }) {
   const ns = useNamespace();
+  const why = useMay()("update devices/approval");
   const refresh = [["enrollments", ns], ["overview", ns], ["devices", ns]];
   const act = useAction(({ name, verb }: { name: string; verb: string }) => postEmpty(at(ns, "devices", name, verb)), { done: ({ name, verb }) => `${name}: ${verb === "approve" ? "approved" : "rejected"}`, refresh });
   const all = useAction(() => post(at(ns, "bulk", "devices"), { action: "approve", names: items?.map((d) => d.metadata.name) }), { done: "all of them are approved", refresh });
@@ -50,7 +52,7 @@ function Pending({ items, error, retry, more }: { items?: Device[]; error: unkno
       title="They wait for you"
       actions={
         items && items.length > 1 ? (
-          <Button small icon="check" busy={all.isPending} onClick={() => all.mutate(undefined)}>
+          <Button small icon="check" why={why} busy={all.isPending} onClick={() => all.mutate(undefined)}>
             Approve all {items.length}
           </Button>
         ) : undefined
@@ -84,10 +86,10 @@ function Pending({ items, error, retry, more }: { items?: Device[]; error: unkno
                 </div>
                 <div className="small muted">{d.spec.identity?.publicKey ? <>key <Copyable text={d.spec.identity.publicKey} short={44} /></> : "it has not shown a key yet"}</div>
               </div>
-              <Button tone="primary" small icon="check" busy={act.isPending && act.variables?.name === d.metadata.name} onClick={() => act.mutate({ name: d.metadata.name, verb: "approve" })}>
+              <Button tone="primary" small icon="check" why={why} busy={act.isPending && act.variables?.name === d.metadata.name} onClick={() => act.mutate({ name: d.metadata.name, verb: "approve" })}>
                 Approve
               </Button>
-              <Button tone="danger" small disabled={act.isPending} onClick={() => act.mutate({ name: d.metadata.name, verb: "reject" })}>
+              <Button tone="danger" small why={why} disabled={act.isPending} onClick={() => act.mutate({ name: d.metadata.name, verb: "reject" })}>
                 Reject
               </Button>
             </li>
@@ -115,6 +117,7 @@ export function Window({ g }: { g: Gateway }) {
     const t = setInterval(() => setNow(Date.now()), 500);
     return () => clearInterval(t);
   }, [until]);
+  const why = useMay()("patch gateways");
   const refresh = [["gateways", ns]];
   const start = useAction(() => post(at(ns, "gateways", name, "pairing"), { for: length, approval }), { done: "the window is open", refresh });
   const stop = useAction(() => remove(at(ns, "gateways", name, "pairing")), { done: "the window is closed", refresh });
@@ -130,7 +133,7 @@ export function Window({ g }: { g: Gateway }) {
                 </div>
                 <div className="small muted">until {dateTime(new Date(until).toISOString())}</div>
               </div>
-              <Button tone="danger" icon="lock" busy={stop.isPending} onClick={() => stop.mutate(undefined)}>
+              <Button tone="danger" icon="lock" why={why} busy={stop.isPending} onClick={() => stop.mutate(undefined)}>
                 Close now
               </Button>
             </div>
@@ -167,7 +170,7 @@ export function Window({ g }: { g: Gateway }) {
             </Field>
           </div>
           <div className="row">
-            <Button tone={open ? undefined : "primary"} type="submit" icon="enroll" busy={start.isPending}>
+            <Button tone={open ? undefined : "primary"} type="submit" icon="enroll" why={why} busy={start.isPending}>
               {open ? "Set the time anew" : "Open the window"}
             </Button>
           </div>

@@ -1,12 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useLocation, useSearch } from "wouter";
-import { get, query } from "../api/client";
+import { get, Problem, query } from "../api/client";
 import { post, useAction, useQueues } from "../api/hooks";
+import { useMay } from "../api/may";
 import type { CloudEvent, Letter, Page } from "../api/types";
 import { useEvents } from "../live/context";
 import { useNamespace } from "../namespace";
 import { says } from "./say";
+import { ofEvent, useTrace, Waterfall } from "./trace";
 import { dateTime, plural, shortType, timeOf } from "../ui/format";
 import { Ago, Badge, Button, Dialog, Empty, Facts, Loading, PageHead, Panel, ProblemBox, Tabs, type Tone } from "../ui/parts";
 
@@ -174,7 +176,8 @@ function Detail({ e, others, pick }: { e: CloudEvent; others: CloudEvent[]; pick
       <pre className="pre" tabIndex={0}>
         {data !== undefined ? JSON.stringify(data, null, 2) : (binary ?? "none")}
       </pre>
-      <h3>{trace ? "Its way: the events of the same trace" : "What happened to the same subject within five seconds"}</h3>
+      <Way id={e.id} />
+      <h3>{trace ? "The events of the same trace" : "What happened to the same subject within five seconds"}</h3>
       <ul className="timeline">
         {way.map((o) => (
           <li key={o.source + o.id} className={o === e ? "info" : toneOf(o.type)}>
@@ -187,6 +190,20 @@ function Detail({ e, others, pick }: { e: CloudEvent; others: CloudEvent[]; pick
           </li>
         ))}
       </ul>
+    </>
+  );
+}
+
+/** Where the event came through, and how long each took. */
+function Way({ id }: { id: string }) {
+  const q = useTrace(ofEvent(id));
+  return (
+    <>
+      <div className="row between">
+        <h3>Its way</h3>
+        {q.data && <Link href={`/events/${encodeURIComponent(id)}`}>As a page</Link>}
+      </div>
+      {q.isPending ? <Loading /> : q.data ? <Waterfall trace={q.data} /> : <p className="small muted">{q.error instanceof Problem && q.error.status === 404 ? "It was not recorded: " + (q.error.mend ?? "what nobody asked for is recorded now and then only.") : q.error instanceof Problem ? q.error.detail : String(q.error)}</p>}
     </>
   );
 }
@@ -256,6 +273,7 @@ function Functions() {
 
 function DeadLetters() {
   const queues = useQueues();
+  const why = useMay()("create events.wasmbed");
   const [picked, setPicked] = useState("");
   const lines = queues.data?.items ?? [];
   const trigger = picked || lines.find((l) => l.dead > 0)?.trigger || lines[0]?.trigger || "";
@@ -280,7 +298,7 @@ function DeadLetters() {
               </option>
             ))}
           </select>
-          <Button icon="refresh" busy={again.isPending} disabled={!q.data?.items.length} onClick={() => again.mutate(undefined)}>
+          <Button icon="refresh" why={why} busy={again.isPending} disabled={!q.data?.items.length} onClick={() => again.mutate(undefined)}>
             Deliver all again
           </Button>
         </>
@@ -312,7 +330,7 @@ function DeadLetters() {
                   </details>
                 </td>
                 <td className="right">
-                  <Button small icon="refresh" onClick={() => again.mutate([l.id])}>
+                  <Button small icon="refresh" why={why} onClick={() => again.mutate([l.id])}>
                     Deliver again
                   </Button>
                 </td>

@@ -1,16 +1,19 @@
 import { useState } from "react";
 import { Link } from "wouter";
-import { at, call } from "../api/client";
-import { remove, useAction, useGateways, useOverview } from "../api/hooks";
+import { at } from "../api/client";
+import { postEmpty, remove, useAction, useGateways, useOverview } from "../api/hooks";
+import { useMay } from "../api/may";
 import type { Gateway } from "../api/types";
 import { useNamespace } from "../namespace";
 import { plural, tidy } from "../ui/format";
-import { Ago, Badge, Button, Confirm, Dialog, Dot, Empty, Facts, Field, Loading, Menu, PageHead, Panel, ProblemBox } from "../ui/parts";
+import { Ago, Badge, Button, Confirm, Dialog, Dot, Empty, Facts, Loading, Menu, PageHead, Panel, ProblemBox } from "../ui/parts";
+import { GatewayForm } from "./gatewayform";
 
 /** Where devices connect, and on which terms. */
 export default function Gateways() {
   const ns = useNamespace();
   const q = useGateways(ns);
+  const may = useMay();
   const [edit, setEdit] = useState<Gateway | "new" | null>(null);
   if (q.isPending) return <Loading />;
   if (!q.data) return <ProblemBox error={q.error} retry={() => void q.refetch()} />;
@@ -20,7 +23,7 @@ export default function Gateways() {
         title="Gateways"
         sub="A gateway is one address with one or more processes behind it; a change of its terms is followed within seconds."
         actions={
-          <Button tone="primary" icon="plus" onClick={() => setEdit("new")}>
+          <Button tone="primary" icon="plus" why={may("update gateways")} onClick={() => setEdit("new")}>
             New gateway
           </Button>
         }
@@ -32,8 +35,8 @@ export default function Gateways() {
       ) : (
         q.data.items.map((g) => <One key={g.metadata.name} g={g} edit={() => setEdit(g)} />)
       )}
-      <Dialog open={edit !== null} onOpenChange={() => setEdit(null)} title={edit === "new" ? "New gateway" : `Terms of ${edit?.metadata.name ?? ""}`} sub={edit === "new" ? "Gateway processes serve it when they are started with its name (WASMBED_GATEWAY)." : undefined}>
-        {edit !== null && <Form g={edit === "new" ? null : edit} close={() => setEdit(null)} />}
+      <Dialog open={edit !== null} onOpenChange={() => setEdit(null)} title={edit === "new" ? "New gateway" : `Terms of ${edit?.metadata.name ?? ""}`} wide sub={edit === "new" ? "Gateway processes serve it when they are started with its name (WASMBED_GATEWAY)." : undefined}>
+        {edit !== null && <GatewayForm g={edit === "new" ? null : edit} close={() => setEdit(null)} />}
       </Dialog>
     </div>
   );
@@ -43,16 +46,19 @@ function One({ g, edit }: { g: Gateway; edit: () => void }) {
   const ns = useNamespace();
   const name = g.metadata.name;
   const live = useOverview(ns).data?.gateways.filter((i) => i.gateway === name && i.namespace === ns) ?? [];
+  const may = useMay();
   const [ask, setAsk] = useState(false);
   const ready = g.status?.conditions?.find((c) => c.type === "Ready");
   const drop = useAction(() => remove(at(ns, "gateways", name)), { done: `${name} is being deleted`, refresh: [["gateways", ns]] });
+  const [off, setOff] = useState(false);
+  const set = useAction((verb: string) => postEmpty(at(ns, "gateways", name, verb)), { done: (verb) => `${name} is ${verb}d`, refresh: [["gateways", ns], ["overview", ns]] });
   const open = !!g.spec.pairing?.until && Date.parse(g.spec.pairing.until) > Date.now();
   const most = g.spec.limits?.maxDevices ?? 100000;
   return (
     <Panel
       title={
         <span className="row">
-          {name} <Badge tone={ready?.status === "True" ? "ok" : "bad"}>{ready?.status === "True" ? "Ready" : (ready?.reason ?? "not ready")}</Badge> {open && <Badge tone="warn">pairing is open</Badge>}
+          {name} <Badge tone={ready?.status === "True" ? "ok" : "bad"}>{ready?.status === "True" ? "Ready" : (ready?.reason ?? "not ready")}</Badge> {g.spec.disabled && <Badge tone="warn">disabled</Badge>} {open && <Badge tone="warn">pairing is open</Badge>}
         </span>
       }
       actions={
@@ -60,10 +66,10 @@ function One({ g, edit }: { g: Gateway; edit: () => void }) {
           <Link className="button small" href="/enrollment">
             Pairing
           </Link>
-          <Button small icon="edit" onClick={edit}>
+          <Button small icon="edit" why={may("update gateways")} onClick={edit}>
             Terms
           </Button>
-          <Menu label={`More about ${name}`} items={[{ label: "Delete…", icon: "trash", danger: true, onSelect: () => setAsk(true) }]} />
+          <Menu label={`More about ${name}`} items={[g.spec.disabled ? { label: "Enable", icon: "play", forbidden: may("patch gateways"), onSelect: () => set.mutate("enable") } : { label: "Disable…", icon: "pause", danger: true, forbidden: may("patch gateways"), onSelect: () => setOff(true) }, null, { label: "Delete…", icon: "trash", danger: true, forbidden: may("delete gateways"), onSelect: () => setAsk(true) }]} />
         </>
       }
     >
@@ -76,7 +82,7 @@ function One({ g, edit }: { g: Gateway; edit: () => void }) {
               ["Certificates", `live ${tidy(g.spec.certificate?.life) ?? "168h"}, renewed at two thirds`],
               ["Approval", g.spec.pairing?.approval === "Automatic" ? "automatic inside a window" : "by a person"],
               ["Attestation", g.spec.attestation?.mode === "Require" ? `required: ${plural(g.spec.attestation.measurements?.length ?? 0, "measurement")}` : "none"],
-              ["Limits", `${most.toLocaleString()} devices per process, frames of ${(g.spec.limits?.maxFrame ?? 16384).toLocaleString()} bytes`],
+              ["Limits", `${most.toLocaleString()} devices per process, frames of ${(g.spec.limits?.maxFrame ?? 16384).toLocaleString()} bytes, ${(g.spec.limits?.preAuthPerAddress ?? 256).toLocaleString()} handshakes per address`],
             ]}
           />
           {ready?.status !== "True" && ready?.message && <p className="field-error">{ready.message}</p>}
@@ -118,52 +124,12 @@ function One({ g, edit }: { g: Gateway; edit: () => void }) {
           )}
         </div>
       </div>
+      <Confirm open={off} onOpenChange={setOff} title={`Disable gateway ${name}?`} word="Disable" danger busy={set.isPending} onConfirm={() => set.mutate("disable", { onSettled: () => setOff(false) })}>
+        Its processes end their sessions and take no device until it is enabled again. What devices run goes on.
+      </Confirm>
       <Confirm open={ask} onOpenChange={setAsk} title={`Delete gateway ${name}?`} word="Delete" danger busy={drop.isPending} onConfirm={() => drop.mutate(undefined, { onSuccess: () => setAsk(false) })}>
         {live.length > 0 ? `${plural(live.reduce((a, i) => a + i.devices, 0), "device")} of it lose their connection.` : "No process serves it now."} Devices that dial its address are refused.
       </Confirm>
     </Panel>
-  );
-}
-
-function Form({ g, close }: { g: Gateway | null; close: () => void }) {
-  const ns = useNamespace();
-  const [name, setName] = useState(g?.metadata.name ?? "");
-  const [address, setAddress] = useState(g?.spec.address ?? "");
-  const [heartbeat, setHeartbeat] = useState(tidy(g?.spec.heartbeat) ?? "10s");
-  const [life, setLife] = useState(tidy(g?.spec.certificate?.life) ?? "168h");
-  const [most, setMost] = useState(String(g?.spec.limits?.maxDevices ?? 100000));
-  const save = useAction(
-    () =>
-      call("PUT", at(ns, "gateways", name), {
-        apiVersion: "wasmbed.io/v1alpha1",
-        kind: "Gateway",
-        metadata: { name, namespace: ns },
-        spec: { ...g?.spec, address, heartbeat, certificate: { ...g?.spec.certificate, life }, limits: { ...g?.spec.limits, maxDevices: Number(most) } },
-      }),
-    { done: `${name} is saved`, refresh: [["gateways", ns]] },
-  );
-  return (
-    <form className="stack" onSubmit={(e) => (e.preventDefault(), save.mutate(undefined, { onSuccess: close }))}>
-      {!g && <Field label="Name">{(id) => <input id={id} className="input" required pattern="[a-z0-9]([a-z0-9-]*[a-z0-9])?" value={name} onChange={(e) => setName(e.target.value)} placeholder="field" />}</Field>}
-      <Field label="Address" help="host:port that devices dial">
-        {(id) => <input id={id} className="input mono" required value={address} onChange={(e) => setAddress(e.target.value)} placeholder="gateway.example.net:8081" />}
-      </Field>
-      <div className="form-grid">
-        <Field label="Heartbeat" help="100ms to 1h">
-          {(id) => <input id={id} className="input" required value={heartbeat} onChange={(e) => setHeartbeat(e.target.value)} />}
-        </Field>
-        <Field label="Life of certificates" help="2m to 8760h">
-          {(id) => <input id={id} className="input" required value={life} onChange={(e) => setLife(e.target.value)} />}
-        </Field>
-        <Field label="Devices per process">{(id) => <input id={id} className="input" type="number" min={1} max={1000000} required value={most} onChange={(e) => setMost(e.target.value)} />}</Field>
-      </div>
-      {save.error && <ProblemBox error={save.error} title="It was not saved" />}
-      <div className="row end">
-        <Button onClick={close}>Cancel</Button>
-        <Button tone="primary" type="submit" busy={save.isPending}>
-          Save
-        </Button>
-      </div>
-    </form>
   );
 }

@@ -1,21 +1,29 @@
 import { useState } from "react";
 import { Link } from "wouter";
 import { at, call, Problem } from "../api/client";
-import { post, useAction, useAppDevices, useApplication, useLanguages, useTemplates } from "../api/hooks";
+import { post, useAction, useAppDevices, useApplication, useBoards, useLanguages, useOverview, useTemplates } from "../api/hooks";
+import { useMay } from "../api/may";
 import { phaseOf } from "../api/phase";
-import type { Application, CompileResult, Inspection, Language, Manifest, Targets, Template } from "../api/types";
+import type { Application, CompileResult, Inspection, Language, LogLine, Manifest, Sample, Targets, Template } from "../api/types";
 import { SetBar, SetLegend, setWords } from "../charts/sets";
 import { Code } from "../editor/lazy";
+import { useSeries } from "../live/series";
 import { useNamespace } from "../namespace";
-import { bytes, duration } from "../ui/format";
+import { bytes, duration, plural, seconds, timeOf } from "../ui/format";
 import { Icon } from "../ui/icon";
-import { Badge, Button, Empty, Facts, Field, Loading, PageHead, Panel, ProblemBox } from "../ui/parts";
+import { Badge, Button, Copyable, Empty, Facts, Field, Loading, PageHead, Panel, ProblemBox } from "../ui/parts";
 import { Phase } from "./phase";
 import { ManifestForm, PolicyForm, TargetsForm } from "./specform";
 
 const steps = ["Start", "Write", "Fits?", "Targets", "Watch"] as const;
 const nameRule = /^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$/;
 const draftKey = "wasmbed.draft";
+
+/** A health window in which each timer runs at least twice: a module is not believed before it did its work. */
+function healthFor(timers?: { period: string }[]): { window: string } {
+  const longest = Math.max(0, ...(timers ?? []).map((t) => seconds(t.period) ?? 0));
+  return { window: `${Math.max(10, Math.ceil(2 * longest) + 2)}s` };
+}
 
 interface Draft {
   language: string;
@@ -56,6 +64,7 @@ export default function Guided() {
     return r;
   });
   const name = draft?.name ?? "";
+  const may = useMay();
   const deploy = useAction(
     () =>
       call("PUT", at(ns, "applications", name), {
@@ -123,7 +132,7 @@ export default function Guided() {
           {deploy.error && <ProblemBox error={deploy.error} title="It was not deployed" />}
           <div className="row end">
             <Button onClick={() => setStep(2)}>Back</Button>
-            <Button tone="primary" icon="deploy" busy={deploy.isPending} disabled={!nameRule.test(name) || (!!targets.names && targets.names.length === 0)} onClick={() => deploy.mutate(undefined, { onSuccess: () => setStep(4) })}>
+            <Button tone="primary" icon="deploy" why={may("update applications")} busy={deploy.isPending} disabled={!nameRule.test(name) || (!!targets.names && targets.names.length === 0)} onClick={() => deploy.mutate(undefined, { onSuccess: () => setStep(4) })}>
               Deploy
             </Button>
           </div>
@@ -156,7 +165,7 @@ function Start({ draft, onPick, onResume }: { draft: Draft | null; onPick: (d: D
     );
   }
   const of = (name: string): Language | undefined => languages.data.items.find((l) => l.name === name);
-  const pick = (t: Template) => onPick({ language: t.language, files: t.files, name: t.name, manifest: { permissions: t.permissions, ...(t.timers && { timers: t.timers }), ...(t.config && { config: t.config }), health: { window: "3s" } } });
+  const pick = (t: Template) => onPick({ language: t.language, files: t.files, name: t.name, manifest: { permissions: t.permissions, ...(t.timers && { timers: t.timers }), ...(t.config && { config: t.config }), health: healthFor(t.timers) } });
   return (
     <div className="stack">
       {draft && (
@@ -188,7 +197,7 @@ function Start({ draft, onPick, onResume }: { draft: Draft | null; onPick: (d: D
       <h2>Your own source</h2>
       <div className="cards">
         {languages.data.items.map((l) => (
-          <button key={l.name} type="button" className="card" disabled={!l.available} onClick={() => onPick({ language: l.name, files: { [l.main]: templates.data.items.find((t) => t.language === l.name)?.files[l.main] ?? skeletons[l.name] ?? "" }, name: "", manifest: { permissions: ["log", "clock", "telemetry"], health: { window: "3s" } } })}>
+          <button key={l.name} type="button" className="card" disabled={!l.available} onClick={() => onPick({ language: l.name, files: { [l.main]: templates.data.items.find((t) => t.language === l.name)?.files[l.main] ?? skeletons[l.name] ?? "" }, name: "", manifest: { permissions: ["log", "clock", "telemetry"], health: healthFor() } })}>
             <b>{l.title}</b>
             <span className="small muted">{l.available ? l.version : l.why}</span>
           </button>
@@ -266,11 +275,44 @@ function Write({ draft, onChange, result, error, busy, compile, next }: { draft:
   );
 }
 
+/** How much of what a board has a module takes, as a bar. */
+function Share({ takes, of, label }: { takes: number; of: number; label: string }) {
+  const share = of > 0 ? takes / of : 1;
+  return (
+    <div className="share" title={`${label}: ${bytes(takes)} of ${bytes(of)}`}>
+      <span className="bar" role="img" aria-label={`${label}: ${bytes(takes)} of ${bytes(of)}`}>
+        <span className={share > 1 ? "set-failed" : share > 0.8 ? "set-held" : "set-inflight"} style={{ flexGrow: Math.min(share, 1) }} />
+        {share < 1 && <span style={{ flexGrow: 1 - share }} />}
+      </span>
+      <span className="small muted nowrap">
+        {label} {share < 0.01 ? "<1" : Math.round(share * 100)} %
+      </span>
+    </div>
+  );
+}
+
 function Fits({ inspection: i, result, back, next }: { inspection: Inspection; result: CompileResult; back: () => void; next: () => void }) {
+  const ns = useNamespace();
+  const boards = useBoards();
+  const mine = useOverview(ns).data?.devices.boards ?? {};
   const fitting = i.fits.filter((f) => f.fits).length;
+  const of = (name: string) => boards.data?.items.find((b) => b.name === name);
+  // The fleet's own boards come first, then what fits.
+  const order = [...i.fits].sort((a, b) => (mine[b.board] ?? 0) - (mine[a.board] ?? 0) || Number(b.fits) - Number(a.fits));
   return (
     <div className="stack">
       {i.problem && <ProblemBox error={{ detail: i.problem, mend: "change the source, or the manifest" }} title="It cannot run on any device as it is" />}
+      <div className="row between wrap">
+        <span>
+          {i.problem ? "" : `It compiled to ${bytes(i.size)} and fits ${fitting} of ${i.fits.length} boards.`}
+        </span>
+        <span className="row">
+          <Button onClick={back}>Back to the source</Button>
+          <Button tone="primary" onClick={next} disabled={!!i.problem}>
+            Choose targets
+          </Button>
+        </span>
+      </div>
       <div className="grid">
         <Panel className="c5" title="The module">
           <Facts
@@ -281,7 +323,7 @@ function Fits({ inspection: i, result, back, next }: { inspection: Inspection; r
               ["Imports", i.imports.length ? i.imports.join(", ") : "nothing"],
               ["Exports", i.exports.join(", ")],
               ["Needs", i.permissions.join(", ") || "no permission"],
-              ["Digest", <span key="d" className="mono">{i.digest.slice(0, 30)}…</span>],
+              ["Digest", <Copyable key="d" text={i.digest} short={30} />],
               ["Compiler", result.compiler],
             ]}
           />
@@ -292,25 +334,27 @@ function Fits({ inspection: i, result, back, next }: { inspection: Inspection; r
           ) : (
             <table className="table">
               <tbody>
-                {i.fits.map((f) => (
-                  <tr key={f.board}>
-                    <td>{f.board}</td>
-                    <td>
-                      <Badge tone={f.fits ? "ok" : "bad"}>{f.fits ? "fits" : "does not"}</Badge>
-                    </td>
-                    <td className="small muted">{f.reason}</td>
-                  </tr>
-                ))}
+                {order.map((f) => {
+                  const b = of(f.board);
+                  return (
+                    <tr key={f.board}>
+                      <td>
+                        {f.board}
+                        {(mine[f.board] ?? 0) > 0 && <div className="small muted">{plural(mine[f.board] ?? 0, "device")} of yours</div>}
+                      </td>
+                      <td>
+                        <Badge tone={f.fits ? "ok" : "bad"}>{f.fits ? "fits" : "does not"}</Badge>
+                      </td>
+                      <td style={{ width: "46%" }}>
+                        {f.reason ? <span className="small muted">{f.reason}</span> : b?.moduleMemory ? <Share label="RAM for modules" takes={i.memory} of={b.moduleMemory} /> : null}
+                      </td>
+                    </tr>
+                  );
+                })}
               </tbody>
             </table>
           )}
         </Panel>
-      </div>
-      <div className="row end">
-        <Button onClick={back}>Back to the source</Button>
-        <Button tone="primary" onClick={next} disabled={!!i.problem}>
-          Choose targets
-        </Button>
       </div>
     </div>
   );
@@ -324,7 +368,9 @@ function Watch({ name, again }: { name: string; again: () => void }) {
   if (!q.data) return q.error ? <ProblemBox error={q.error} retry={() => void q.refetch()} /> : <Loading />;
   const p = phaseOf(q.data.object);
   const c = q.data.counts;
+  const first = devices.data?.items.find((v) => v.online)?.device.name;
   return (
+    <div className="stack">
     <Panel
       title={
         <span className="row">
@@ -380,6 +426,48 @@ function Watch({ name, again }: { name: string; again: () => void }) {
             })}
           </tbody>
         </table>
+      </div>
+    </Panel>
+    {first && <Said key={first} app={name} device={first} others={(devices.data?.items ?? []).map((v) => v.device.name)} />}
+    </div>
+  );
+}
+
+/** What the module logs and measures on one device, as it comes. */
+function Said({ app, device, others }: { app: string; device: string; others: string[] }) {
+  const ns = useNamespace();
+  const [on, setOn] = useState(device);
+  const log = useSeries<LogLine>(ns, on, "logs", 400);
+  const measured = useSeries<Sample>(ns, on, "telemetry", 400);
+  const lines = log.items.filter((l) => l.app === app).slice(-30);
+  const newest = new Map(measured.items.filter((m) => m.app === app).map((m) => [m.name, m.value]));
+  return (
+    <Panel
+      flush
+      title="What it says"
+      actions={
+        <>
+          {[...newest].map(([k, v]) => (
+            <Badge key={k} tone="info">
+              {k} {Number.isInteger(v) ? v.toLocaleString() : v.toPrecision(4)}
+            </Badge>
+          ))}
+          <select className="auto" aria-label="Device that is listened to" value={on} onChange={(e) => setOn(e.target.value)}>
+            {[...new Set([on, ...others])].map((n) => (
+              <option key={n}>{n}</option>
+            ))}
+          </select>
+        </>
+      }
+    >
+      <div className="screen short" tabIndex={0} role="log" aria-label={`Log of ${app} on ${on}`}>
+        {lines.length === 0 && <span className="t">Nothing yet: what {app} logs on {on} is shown at once.</span>}
+        {lines.map((l, i) => (
+          <div key={i} className={`l${l.level}`}>
+            <span className="t">{timeOf(l.time)} </span>
+            {l.text}
+          </div>
+        ))}
       </div>
     </Panel>
   );

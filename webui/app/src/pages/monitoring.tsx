@@ -6,6 +6,7 @@ import type { Series } from "../charts/timechart";
 import { useFeed, useTopic } from "../live/context";
 import { useNamespace } from "../namespace";
 import { Ago, Badge, Dot, Facts, Loading, PageHead, Panel, ProblemBox } from "../ui/parts";
+import { Charts, FunctionTable, PartTable, useSummary, type Summary } from "./figures";
 import { AttentionList } from "./overview";
 
 const TimeChart = lazy(() => import("../charts/timechart"));
@@ -33,6 +34,10 @@ const partWords: Record<string, string> = {
   kubernetes: "what is wanted",
   functions: "decide, one event at a time",
   provisioner: "makes emulated boards",
+  api: "this REST API",
+  webui: "this dashboard",
+  source: "tells the broker what changed in Kubernetes",
+  admission: "defaults and checks what people write",
 };
 
 /** How the platform itself is. */
@@ -41,6 +46,8 @@ export default function Monitoring() {
   const o = useOverview(ns);
   const sys = useSystem();
   const queues = useQueues();
+  const [minutes, setMinutes] = useState(15);
+  const summary = useSummary(minutes);
   const [points, setPoints] = useState<Point[]>(history.get(ns) ?? []);
   const count = useRef({ events: 0, moves: 0 });
   const now = useRef({ o: o.data, q: queues.data });
@@ -70,40 +77,38 @@ export default function Monitoring() {
   const line = (name: string, f: (p: Point) => number): Series => ({ name, points: points.map((p) => [p.t, f(p)]) });
   if (o.isPending) return <Loading lines={6} />;
   if (!o.data) return <ProblemBox error={o.error} retry={() => void o.refetch()} />;
-  const parts = Object.entries(sys.data?.parts ?? o.data.parts).sort();
+  const words = Object.entries(sys.data?.parts ?? o.data.parts).sort();
+  // The API's own figures, where it has them; a part that it only knows the health of stands there too.
+  const s = summary.data;
+  const parts: Summary["parts"] = [...(s?.parts ?? []), ...words.filter(([n]) => !s?.parts?.some((p) => p.name === n || p.name.startsWith(n + "/"))).map(([n, w]) => ({ name: n, healthy: w === "ok", message: w === "ok" ? undefined : w }))].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const charted = (s?.history?.times?.length ?? 0) > 1;
   return (
     <div className="page">
-      <PageHead title="Monitoring" sub="Parts, alerts, and what moves. Every process has Prometheus metrics at /metrics, too." />
+      <PageHead
+        title="Monitoring"
+        sub="Parts, alerts, and what moves. Every process has Prometheus metrics at /metrics, too."
+        actions={
+          charted && (
+            <select className="auto" aria-label="Time shown" value={minutes} onChange={(e) => setMinutes(Number(e.target.value))}>
+              <option value={5}>The last 5 minutes</option>
+              <option value={15}>The last 15 minutes</option>
+              <option value={60}>The last hour</option>
+            </select>
+          )
+        }
+      />
       <div className="grid">
-        <Panel className="c5" title="Parts" flush>
-          <table className="table">
-            <tbody>
-              {parts.map(([n, w]) => (
-                <tr key={n}>
-                  <td>
-                    <Dot tone={w === "ok" ? "ok" : "bad"} label={n} />
-                    <div className="small muted">{partWords[n]}</div>
-                  </td>
-                  <td className="right">{w === "ok" ? <Badge tone="ok">well</Badge> : <span className="field-error">{w}</span>}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-          {sys.data && (
-            <div className="panel-body">
-              <Facts
-                items={[
-                  ["Version", sys.data.version],
-                  ["API started", <Ago key="s" at={sys.data.started} />],
-                ]}
-              />
-            </div>
-          )}
-        </Panel>
-        <Panel className="c7" title="Alerts" flush actions={o.data.attention.length > 0 && <Badge tone="warn">{o.data.attention.length}</Badge>}>
+        {o.data.attention.length > 0 && (
+        <Panel className="c12" title="Alerts" flush actions={<Badge tone="warn">{o.data.attention.length}</Badge>}>
           <AttentionList items={o.data.attention} />
         </Panel>
-        {points.length < 2 ? (
+        )}
+        {charted && s ? (
+          <>
+            <Charts s={s} />
+            <FunctionTable s={s} />
+          </>
+        ) : points.length < 2 ? (
           <Panel className="c12" title="What moves">
             <div className="stack" role="status">
               <p className="muted">Measuring: the first line is there in a few seconds, and goes on as long as the dashboard is open.</p>
@@ -140,6 +145,19 @@ export default function Monitoring() {
             </Panel>
           </Suspense>
         )}
+        <Panel className="c12" title="Parts" flush>
+          <PartTable parts={parts} words={partWords} />
+          {sys.data && (
+            <div className="panel-body">
+              <Facts
+                items={[
+                  ["Version", sys.data.version],
+                  ["API started", <Ago key="s" at={sys.data.started} />],
+                ]}
+              />
+            </div>
+          )}
+        </Panel>
       </div>
     </div>
   );

@@ -19,7 +19,7 @@ export function Overview() {
   const moving = d.applications.filter((a) => a.phase === "Progressing" || (a.counts?.inFlight ?? 0) > 0);
   return (
     <div className="page">
-      <PageHead title="Overview" sub={<>{sys.data && <>Wasmbed {sys.data.version} · started <Ago at={sys.data.started} /></>}</>} actions={<Link className="button primary" href="/deploy"><Icon name="deploy" />Deploy a module</Link>} />
+      <PageHead title="Overview" sub={<>{sys.data && <>Wasmbed {sys.data.version}, started <Ago at={sys.data.started} /></>}</>} actions={<Link className="button primary" href="/deploy"><Icon name="deploy" />Deploy a module</Link>} />
       {o.error && <ProblemBox error={o.error} title="What you see may be old" />}
       {d.devices.known === 0 && <FirstSteps />}
       <div className="grid">
@@ -72,7 +72,7 @@ export function Overview() {
                       <td className="right">
                         {plural(g.devices, "device")}
                         <div className="small muted">
-                          up <Ago at={g.started} />
+                          up since <Ago at={g.started} />
                         </div>
                       </td>
                     </tr>

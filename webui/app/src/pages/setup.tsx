@@ -49,7 +49,7 @@ export default function Setup() {
     {
       title: "A compiler",
       done: there.length > 0,
-      body: there.length > 0 ? `Here: ${there.map((l) => l.title).join(", ")}.` : languages.error ? "Nothing is compiled here; a module that is compiled elsewhere can be deployed." : "None is installed; the list says what is missing.",
+      body: languages.isPending ? "Looking for compilers: the first time takes a moment…" : there.length > 0 ? `Here: ${there.map((l) => l.title).join(", ")}.` : languages.error ? "Nothing is compiled here; a module that is compiled elsewhere can be deployed." : "None works here; the list says what is missing for each language.",
       action: <Link className="button" href="/deploy">Templates</Link>,
     },
     {

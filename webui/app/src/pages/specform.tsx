@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { at, get, query } from "../api/client";
 import type { Application, DeviceView, Manifest, Page, Targets } from "../api/types";
 import { useNamespace } from "../namespace";
-import { plural, selectorText, tidy } from "../ui/format";
+import { plural, seconds, selectorText, tidy } from "../ui/format";
 import { Button, Field, IconButton } from "../ui/parts";
 
 type Spec = Application["spec"];
@@ -135,6 +135,8 @@ export function TargetsForm({ value, onChange }: { value: Targets; onChange: (t:
 
 export function ManifestForm({ value, onChange, needed = [] }: { value: Manifest; onChange: (m: Manifest) => void; needed?: string[] }) {
   const has = value.permissions ?? ["log", "clock", "telemetry"];
+  const window = seconds(value.health?.window ?? "10s");
+  const late = (value.timers ?? []).find((t) => window !== undefined && (seconds(t.period) ?? 0) >= window);
   const missing = needed.filter((p) => !has.includes(p));
   return (
     <>
@@ -191,6 +193,11 @@ export function ManifestForm({ value, onChange, needed = [] }: { value: Manifest
           </Field>
           <Field label="Traps until given up">{(id) => <input id={id} className="input" type="number" min={1} max={100} value={value.health?.maxTraps ?? 3} onChange={(e) => onChange({ ...value, health: { ...value.health, maxTraps: Number(e.target.value) } })} />}</Field>
         </div>
+        {late && (
+          <div className="field-error">
+            The health window is shorter than the period of timer {late.id} ({late.period}): the module would be believed before that has run once.
+          </div>
+        )}
       </fieldset>
     </>
   );

@@ -2,10 +2,12 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { at, call, get, Problem } from "../api/client";
 import { post, postEmpty, remove, useAction } from "../api/hooks";
+import { useMay } from "../api/may";
 import type { Condition, Meta, Page } from "../api/types";
 import { useNamespace } from "../namespace";
 import { base64, duration, plural, shortType } from "../ui/format";
 import { Ago, Badge, Button, Confirm, Copyable, Dialog, Empty, Facts, Field, Loading, Menu, PageHead, Panel, ProblemBox } from "../ui/parts";
+import { Sources } from "./hooksources";
 
 interface Webhook {
   metadata: Meta;
@@ -25,11 +27,6 @@ interface Delivery {
   cut?: boolean;
 }
 
-interface Source {
-  metadata: Meta;
-  spec: { secretRef?: { name: string }; verify?: { scheme?: string; header?: string; tolerance?: string }; rules: { type: string }[]; ratePerMinute?: number; paused?: boolean };
-}
-
 /** A new key to sign with, as Standard Webhooks has it. */
 function newSecret(): string {
   return "whsec_" + base64(crypto.getRandomValues(new Uint8Array(32)));
@@ -39,6 +36,7 @@ function newSecret(): string {
 export default function Webhooks() {
   const ns = useNamespace();
   const q = useQuery({ queryKey: ["webhooks", ns], queryFn: ({ signal }) => get<Page<Webhook>>(at(ns, "webhooks"), signal), refetchInterval: 3000 });
+  const may = useMay();
   const [making, setMaking] = useState(false);
   const missing = q.error instanceof Problem && (q.error.status === 404 || q.error.status === 501);
   return (
@@ -48,7 +46,7 @@ export default function Webhooks() {
         sub="Any event, to a URL: signed as Standard Webhooks says, retried, and every delivery on record."
         actions={
           !missing && (
-            <Button tone="primary" icon="plus" onClick={() => setMaking(true)}>
+            <Button tone="primary" icon="plus" why={may("create webhooks")} onClick={() => setMaking(true)}>
               Register
             </Button>
           )
@@ -66,7 +64,7 @@ export default function Webhooks() {
         <ProblemBox error={q.error} retry={() => void q.refetch()} />
       ) : q.data.items.length === 0 ? (
         <Panel>
-          <Empty icon="webhook" title="None is registered" action={<Button tone="primary" icon="plus" onClick={() => setMaking(true)}>Register a webhook</Button>}>
+          <Empty icon="webhook" title="None is registered" action={<Button tone="primary" icon="plus" why={may("create webhooks")} onClick={() => setMaking(true)}>Register a webhook</Button>}>
             A receiver outside gets each event at least once, with a signature that it can check.
           </Empty>
         </Panel>
@@ -85,13 +83,16 @@ function One({ w }: { w: Webhook }) {
   const ns = useNamespace();
   const name = w.metadata.name;
   const refresh = [["webhooks", ns], ["deliveries", ns, name]];
+  const may = useMay();
+  const update = may("update webhooks");
+  const [editing, setEditing] = useState(false);
   const [open, setOpen] = useState(false);
   const [ask, setAsk] = useState(false);
   const of = (t: string) => w.status?.conditions?.find((c) => c.type === t);
   const disabled = of("Disabled")?.status === "True";
   const ready = of("Ready");
   const test = useAction(() => postEmpty(at(ns, "webhooks", name, "test")), { done: "a test event is on its way", refresh });
-  const set = useAction((spec: Record<string, unknown>) => call("PUT", at(ns, "webhooks", name), { metadata: { name, namespace: ns }, spec: { ...w.spec, ...spec } }), { done: "done", refresh });
+  const set = useAction((spec: Record<string, unknown>) => call("PUT", at(ns, "webhooks", name), { metadata: { name, namespace: ns }, spec: { ...w.spec, ...spec } }), { done: (x) => `${name} is ${x.paused ? "paused" : "sending again"}`, refresh });
   const enable = useAction(() => postEmpty(at(ns, "webhooks", name, "enable")), { done: `${name} goes on`, refresh });
   const [fresh, setFresh] = useState("");
   const rotate = useAction((secret: string) => post(at(ns, "webhooks", name, "secret"), { secret }), { done: "the new key is in force, the one before too", refresh });
@@ -106,19 +107,19 @@ function One({ w }: { w: Webhook }) {
       }
       actions={
         <>
-          <Button small icon="bolt" busy={test.isPending} onClick={() => test.mutate(undefined)}>
+          <Button small icon="bolt" why={may("create webhooks/deliveries")} busy={test.isPending} onClick={() => test.mutate(undefined)}>
             Test
           </Button>
           {disabled ? (
-            <Button small tone="primary" icon="play" busy={enable.isPending} onClick={() => enable.mutate(undefined)}>
+            <Button small tone="primary" icon="play" why={update} busy={enable.isPending} onClick={() => enable.mutate(undefined)}>
               Enable
             </Button>
           ) : (
-            <Button small icon={w.spec.paused ? "play" : "pause"} busy={set.isPending} onClick={() => set.mutate({ paused: !w.spec.paused })}>
+            <Button small icon={w.spec.paused ? "play" : "pause"} why={update} busy={set.isPending} onClick={() => set.mutate({ paused: !w.spec.paused })}>
               {w.spec.paused ? "Go on" : "Pause"}
             </Button>
           )}
-          <Menu label={`More about ${name}`} items={[{ label: "New key…", icon: "lock", onSelect: () => setFresh(newSecret()) }, null, { label: "Remove…", icon: "trash", danger: true, onSelect: () => setAsk(true) }]} />
+          <Menu label={`More about ${name}`} items={[{ label: "Edit…", icon: "edit", forbidden: update, onSelect: () => setEditing(true) }, { label: "New key…", icon: "lock", forbidden: update, onSelect: () => setFresh(newSecret()) }, null, { label: "Remove…", icon: "trash", danger: true, forbidden: may("delete webhooks"), onSelect: () => setAsk(true) }]} />
         </>
       }
     >
@@ -159,6 +160,9 @@ function One({ w }: { w: Webhook }) {
           {open && <Deliveries name={name} />}
         </div>
       </div>
+      <Dialog open={editing} onOpenChange={setEditing} title={`Webhook ${name}`} wide>
+        {editing && <Form w={w} close={() => setEditing(false)} />}
+      </Dialog>
       <Confirm open={!!fresh} onOpenChange={() => setFresh("")} title={`A new key for ${name}`} word="Put it in force" busy={rotate.isPending} onConfirm={() => rotate.mutate(fresh, { onSuccess: () => setFresh("") })}>
         <p>Copy it now: it is not shown again. Every delivery is signed with both keys until the one before is dropped, so that the receiver can change over.</p>
         <Copyable text={fresh} />
@@ -264,95 +268,35 @@ function DeliveryDetail({ name, id }: { name: string; id: string }) {
   );
 }
 
-/** What comes in from outside systems. */
-function Sources() {
-  const ns = useNamespace();
-  const q = useQuery({ queryKey: ["webhooksources", ns], queryFn: ({ signal }) => get<Page<Source>>(at(ns, "webhooksources"), signal), refetchInterval: 5000 });
-  const [ask, setAsk] = useState("");
-  const drop = useAction((name: string) => remove(at(ns, "webhooksources", name)), { done: "it is removed", refresh: [["webhooksources", ns]] });
-  return (
-    <Panel title="From outside" flush>
-      {q.isPending ? (
-        <div className="panel-body">
-          <Loading />
-        </div>
-      ) : !q.data ? (
-        <div className="panel-body">
-          <ProblemBox error={q.error} retry={() => void q.refetch()} />
-        </div>
-      ) : q.data.items.length === 0 ? (
-        <Empty icon="link" title="Nobody outside may post here yet">
-          A code forge, a CI job or a registry that posts to <code>/hooks/{ns}/NAME</code> of the REST API makes events, and so deploys or rolls back. A WebhookSource says how its requests are verified and what is made of them; <code>kubectl apply</code> makes one.
-        </Empty>
-      ) : (
-        <table className="table">
-          <thead>
-            <tr>
-              <th>Posts to</th>
-              <th>Verified by</th>
-              <th>Makes</th>
-              <th>At most</th>
-              <th />
-            </tr>
-          </thead>
-          <tbody>
-            {q.data.items.map((x) => (
-              <tr key={x.metadata.name}>
-                <td className="mono">
-                  /hooks/{ns}/{x.metadata.name} {x.spec.paused && <Badge tone="warn">paused</Badge>}
-                </td>
-                <td>{x.spec.verify?.scheme ?? "StandardWebhooks"}</td>
-                <td>{x.spec.rules.map((r) => shortType(r.type)).join(", ")}</td>
-                <td>{x.spec.ratePerMinute ?? 60} a minute</td>
-                <td className="right">
-                  <Button small tone="danger" onClick={() => setAsk(x.metadata.name)}>
-                    Remove…
-                  </Button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
-      <Confirm open={!!ask} onOpenChange={() => setAsk("")} title={`Remove ${ask}?`} word="Remove" danger busy={drop.isPending} onConfirm={() => drop.mutate(ask, { onSuccess: () => setAsk("") })}>
-        What posts to /hooks/{ns}/{ask} is refused from then on.
-      </Confirm>
-    </Panel>
-  );
-}
-
 const kinds = ["io.wasmbed.rollout.*", "io.wasmbed.device.state.changed.v1", "io.wasmbed.device.connected.v1", "io.wasmbed.device.disconnected.v1", "io.wasmbed.device.trapped.v1", "io.wasmbed.device.enroll*", "io.wasmbed.application.revised.v1", "io.wasmbed.rollback.decided.v1", "dev.knative.apiserver.ref.*"];
 
-function Form({ close }: { close: () => void }) {
+function Form({ w, close }: { w?: Webhook; close: () => void }) {
   const ns = useNamespace();
-  const [name, setName] = useState("");
-  const [url, setUrl] = useState("https://");
+  const [name, setName] = useState(w?.metadata.name ?? "");
+  const [url, setUrl] = useState(w?.spec.url ?? "https://");
   const [secret] = useState(newSecret);
-  const [types, setTypes] = useState<string[]>([]);
-  const [format, setFormat] = useState("CloudEventsStructured");
-  const [app, setApp] = useState("");
-  const [allowPrivate, setPrivate] = useState(false);
+  const [types, setTypes] = useState<string[]>(w?.spec.types ?? []);
+  const [format, setFormat] = useState(w?.spec.format ?? "CloudEventsStructured");
+  const [app, setApp] = useState(w?.spec.filter?.application ?? "");
+  const [allowPrivate, setPrivate] = useState(w?.spec.allowPrivate ?? false);
   const save = useAction(
-    () =>
-      call("POST", at(ns, "webhooks"), {
-        apiVersion: "wasmbed.io/v1alpha1",
-        kind: "Webhook",
-        metadata: { name, namespace: ns },
-        secret,
-        spec: { url, format, ...(types.length && { types }), ...(app && { filter: { application: app } }), ...(allowPrivate && { allowPrivate }) },
-      }),
-    { done: `${name} is registered`, refresh: [["webhooks", ns]] },
+    () => {
+      const spec = { ...w?.spec, url, format, types: types.length ? types : undefined, filter: app || w?.spec.filter?.subjectPrefix ? { ...w?.spec.filter, application: app || undefined } : undefined, allowPrivate: allowPrivate || undefined };
+      const o = { apiVersion: "wasmbed.io/v1alpha1", kind: "Webhook", metadata: { name, namespace: ns }, spec };
+      return w ? call("PUT", at(ns, "webhooks", name), o) : call("POST", at(ns, "webhooks"), { ...o, secret });
+    },
+    { done: w ? `${name} is saved` : `${name} is registered`, refresh: [["webhooks", ns]] },
   );
   return (
     <form className="stack" onSubmit={(e) => (e.preventDefault(), save.mutate(undefined, { onSuccess: close }))}>
       <div className="form-grid">
-        <Field label="Name">{(id) => <input id={id} className="input" required pattern="[a-z0-9]([a-z0-9-]*[a-z0-9])?" value={name} onChange={(e) => setName(e.target.value)} placeholder="ops" />}</Field>
+        {!w && <Field label="Name">{(id) => <input id={id} className="input" required pattern="[a-z0-9]([a-z0-9\-]*[a-z0-9])?" value={name} onChange={(e) => setName(e.target.value)} placeholder="ops" />}</Field>}
         <Field label="URL">{(id) => <input id={id} className="input mono" type="url" required value={url} onChange={(e) => setUrl(e.target.value)} />}</Field>
       </div>
       <fieldset>
         <legend>Events</legend>
         <div className="form-grid">
-          {kinds.map((k) => (
+          {[...new Set([...kinds, ...types])].map((k) => (
             <label key={k} className="check">
               <input type="checkbox" checked={types.includes(k)} onChange={(e) => setTypes(e.target.checked ? [...types, k] : types.filter((x) => x !== k))} />
               <span className="mono">{shortType(k)}</span>
@@ -373,20 +317,20 @@ function Form({ close }: { close: () => void }) {
           )}
         </Field>
       </div>
-      <div className="field">
+      {!w && <div className="field">
         <span className="legend">Key that every delivery is signed with</span>
         <Copyable text={secret} />
         <span className="help">Give it to the receiver: it is stored as a Secret and not shown again.</span>
-      </div>
+      </div>}
       <label className="check">
         <input type="checkbox" checked={allowPrivate} onChange={(e) => setPrivate(e.target.checked)} />
         Also to loopback and private addresses, when the platform permits it
       </label>
-      {save.error && <ProblemBox error={save.error} title="It was not registered" />}
+      {save.error && <ProblemBox error={save.error} title={w ? "It was not saved" : "It was not registered"} />}
       <div className="row end">
         <Button onClick={close}>Cancel</Button>
         <Button tone="primary" type="submit" busy={save.isPending}>
-          Register
+          {w ? "Save" : "Register"}
         </Button>
       </div>
     </form>

@@ -20,6 +20,22 @@ export function duration(s: number): string {
   return Math.floor(s / day) + " days";
 }
 
+/** A duration as it is written (1m30s, 500ms), in seconds. */
+export function seconds(d?: string): number | undefined {
+  const parts = [...(d ?? "").matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
+  if (!parts.length || parts.map((p) => p[0]).join("") !== d) return undefined;
+  return parts.reduce((a, p) => a + Number(p[1]) * { ms: 0.001, s: 1, m: 60, h: 3600 }[p[2] as "s"], 0);
+}
+
+/** Seconds to the precision that matters when times are compared. */
+export function span(s: number): string {
+  if (s < 0.001) return Math.round(s * 1e6) + " µs";
+  if (s < 0.01) return (s * 1000).toFixed(1) + " ms";
+  if (s < 1) return Math.round(s * 1000) + " ms";
+  if (s < 10) return s.toFixed(2) + " s";
+  return duration(s);
+}
+
 /** mm:ss or h:mm:ss of what is left. */
 export function clock(s: number): string {
   const n = Math.max(0, Math.floor(s));
@@ -43,7 +59,7 @@ export function timeOf(at: string): string {
 export function bytes(n?: number): string {
   if (n === undefined) return "–";
   if (n < 10 * 1024) return `${n} B`;
-  if (n < 10 * 1024 * 1024) return `${Math.round(n / 1024)} KiB`;
+  if (n < 4 * 1024 * 1024) return `${Math.round(n / 1024)} KiB`;
   return `${Math.round(n / 1024 / 1024)} MiB`;
 }
 

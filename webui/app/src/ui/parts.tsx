@@ -2,7 +2,8 @@ import * as RDialog from "@radix-ui/react-dialog";
 import * as RMenu from "@radix-ui/react-dropdown-menu";
 import * as RTabs from "@radix-ui/react-tabs";
 import * as RTooltip from "@radix-ui/react-tooltip";
-import { useEffect, useId, useState, type ButtonHTMLAttributes, type ReactNode } from "react";
+import { useEffect, useId, useState, type ButtonHTMLAttributes, type MouseEvent, type ReactNode } from "react";
+import { Link } from "wouter";
 import { Problem } from "../api/client";
 import { ownLabel } from "../api/types";
 import { ago, dateTime } from "./format";
@@ -10,12 +11,33 @@ import { Icon, type IconName } from "./icon";
 
 export type Tone = "ok" | "info" | "warn" | "bad" | "idle";
 
-export function Button({ tone, icon, busy, small, children, ...rest }: ButtonHTMLAttributes<HTMLButtonElement> & { tone?: "primary" | "danger" | "plain"; icon?: IconName; busy?: boolean; small?: boolean }) {
+/** A button. With why it does nothing and says so: it can still be reached, and read. */
+export function Button({ tone, icon, busy, small, why, children, ...rest }: ButtonHTMLAttributes<HTMLButtonElement> & { tone?: "primary" | "danger" | "plain"; icon?: IconName; busy?: boolean; small?: boolean; why?: string }) {
+  const off = why ? { "aria-disabled": true, title: why, onClick: (e: MouseEvent) => e.preventDefault() } : {};
   return (
-    <button type="button" {...rest} disabled={rest.disabled || busy} aria-busy={busy || undefined} className={`button ${tone ?? ""} ${small ? "small" : ""} ${rest.className ?? ""}`}>
+    <button type="button" {...rest} {...off} disabled={!why && (rest.disabled || busy)} aria-busy={busy || undefined} className={`button ${tone ?? ""} ${small ? "small" : ""} ${rest.className ?? ""}`}>
       {busy ? <span className="spin" aria-hidden="true" /> : icon && <Icon name={icon} />}
       {children}
     </button>
+  );
+}
+
+/** A link that looks like a button; with why it leads nowhere and says so. */
+export function LinkButton({ href, tone, icon, why, children }: { href: string; tone?: "primary"; icon?: IconName; why?: string; children: ReactNode }) {
+  const inside = (
+    <>
+      {icon && <Icon name={icon} />}
+      {children}
+    </>
+  );
+  return why ? (
+    <span className={`button ${tone ?? ""}`} role="link" aria-disabled="true" tabIndex={0} title={why}>
+      {inside}
+    </span>
+  ) : (
+    <Link className={`button ${tone ?? ""}`} href={href}>
+      {inside}
+    </Link>
   );
 }
 
@@ -170,13 +192,13 @@ export function Dialog({ open, onOpenChange, title, sub, children, wide }: { ope
 }
 
 /** Asks before something that cannot be taken back, or that many will notice. */
-export function Confirm({ open, onOpenChange, title, children, word, danger, busy, onConfirm }: { open: boolean; onOpenChange: (o: boolean) => void; title: string; children: ReactNode; word: string; danger?: boolean; busy?: boolean; onConfirm: () => void }) {
+export function Confirm({ open, onOpenChange, title, children, word, danger, busy, why, onConfirm }: { why?: string; open: boolean; onOpenChange: (o: boolean) => void; title: string; children: ReactNode; word: string; danger?: boolean; busy?: boolean; onConfirm: () => void }) {
   return (
     <Dialog open={open} onOpenChange={onOpenChange} title={title}>
       <div className="stack">{children}</div>
       <div className="row end">
         <Button onClick={() => onOpenChange(false)}>Cancel</Button>
-        <Button tone={danger ? "danger" : "primary"} busy={busy} onClick={onConfirm}>
+        <Button tone={danger ? "danger" : "primary"} busy={busy} why={why} onClick={onConfirm}>
           {word}
         </Button>
       </div>
@@ -189,7 +211,8 @@ export interface MenuItem {
   icon?: IconName;
   danger?: boolean;
   disabled?: boolean;
-  why?: string;
+  why?: string; // shown when it is disabled
+  forbidden?: string; // why the reader may not
   onSelect: () => void;
 }
 
@@ -207,11 +230,11 @@ export function Menu({ label, icon = "more", items, trigger }: { label: string; 
         <RMenu.Content className="menu" align="end" sideOffset={4} collisionPadding={8}>
           {items.map((it, i) =>
             it ? (
-              <RMenu.Item key={it.label} className={`menu-item ${it.danger ? "danger" : ""}`} disabled={it.disabled} onSelect={it.onSelect}>
+              <RMenu.Item key={it.label} className={`menu-item ${it.danger ? "danger" : ""}`} disabled={it.disabled || !!it.forbidden} onSelect={it.onSelect}>
                 {it.icon && <Icon name={it.icon} />}
                 <span>
                   {it.label}
-                  {it.disabled && it.why && <span className="small muted block">{it.why}</span>}
+                  {(it.forbidden || (it.disabled && it.why)) && <span className="small muted block">{it.forbidden || it.why}</span>}
                 </span>
               </RMenu.Item>
             ) : (
