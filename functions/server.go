@@ -35,7 +35,7 @@ import (
 
 // Config is the command's environment, prefix WASMBED_, and its manual.
 type Config struct {
-	Function        string        `envconfig:"FUNCTION" desc:"What to serve: one function, at /: enroll, deploy, rollback, report, board, command, webhook; on a cluster also journal and deadletter; api: the REST API; compile: the compiler; source: changes of custom resources as events; authority: make the devices' authority when there is none, and end. Empty: the functions that every installation has, each at /<name>."`
+	Function        string        `envconfig:"FUNCTION" desc:"What to serve: one function, at /: enroll, deploy, rollback, report, board, command, webhook; on a cluster also journal and deadletter; api: the REST API; source: changes of custom resources as events; authority: make the devices' authority when there is none, and end. Empty: the functions that every installation has, each at /<name>."`
 	Listen          string        `envconfig:"LISTEN" desc:"Address to serve on. Default: the port in PORT, as Knative sets it; else :8083, for api :3001."`
 	Port            string        `envconfig:"PORT" desc:"Port to serve on when LISTEN is empty."`
 	RedisURL        string        `envconfig:"REDIS_URL" default:"redis://127.0.0.1:6379" desc:"Redis of the ledger: redis://[user:password@]host:port; a Redis Cluster with several host:port separated by commas; redis+sentinel://host:port,…?master=NAME; rediss… for TLS."`

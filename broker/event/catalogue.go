@@ -182,10 +182,10 @@ func gatewayEvents() []Entry {
 			Example: ModuleMiss{Namespace: "plant", Digest: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
 			example: fromGateway("plant/sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
 		}, {
-			Type: TimerDue, Version: 1, Format: JSON, Emitters: []string{"gateway, under the lease of the ledger's shard"}, Consumers: []string{"deploy (advance, deadline)", "report (status)", "command (command)", "webhook (webhook, webhooksource)"},
-			Description: "A deadline or delay of the ledger has come. Nothing else ticks.",
+			Type: TimerDue, Version: 1, Format: JSON, Emitters: []string{"gateway, under the lease of the ledger's shard"}, Consumers: []string{"deploy (advance, deadline)", "report (status)", "command (command)", "enroll (certificate)", "webhook (webhook, webhooksource)"},
+			Description: "A deadline or delay of the ledger has come. Nothing else ticks; what is a minute late, because no gateway is up, deploy says when it is pinged.",
 			Source:      sourceGateway, Subject: "<namespace>/<name>",
-			Extensions: map[string]string{ExtNamespace: "the namespace", ExtTimerKind: "advance, deadline, status, command, webhook or webhooksource: what Triggers choose by"},
+			Extensions: map[string]string{ExtNamespace: "the namespace", ExtTimerKind: "advance, deadline, status, command, certificate, webhook or webhooksource: what Triggers choose by"},
 			Example:    Timer{Kind: "advance", Namespace: "plant", Name: "vibration", Shard: 3, Due: exampleTime},
 			example:    fromGateway("plant/vibration").with(ExtTimerKind, "advance"),
 		}, {

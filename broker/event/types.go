@@ -233,7 +233,7 @@ type ModuleMiss struct {
 
 // Timer is a deadline of a shard that has come.
 type Timer struct {
-	Kind      string    `json:"kind"` // advance, deadline, status, command, webhook
+	Kind      string    `json:"kind"` // advance, deadline, status, command, certificate, webhook
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`             // application (advance, deadline) or device (status)
 	Device    string    `json:"device,omitempty"` // deadline

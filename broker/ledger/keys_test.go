@@ -223,6 +223,7 @@ loses.
 
 **What is needed of Redis**: version 7.0 or later; one server (with replicas) or a Redis Cluster; an eviction
 policy that leaves keys without a TTL alone (` + "`noeviction`, `volatile-*`" + `). Nothing else may be written below ` + "`wb:`" + `.
+What is kept of events has keys of its own: [redis-events.md](redis-events.md).
 
 **Shards.** Everything of a device is in one shard, FNV-1a (32 bits) of ` + "`namespace/name`" + ` modulo the number of
 shards (16), and all keys of a shard carry its tag, so they are in one slot of a Redis Cluster. One change of a

@@ -13,7 +13,7 @@ var groups = []struct {
 }{
 	{"look", "Look:", []string{"overview", "alerts", "status", "metrics", "parts", "devices", "apps", "revisions", "modules", "gateways", "boards", "explain", "timeline", "watch", "telemetry", "logs", "console"}},
 	{"deploy", "Deploy:", []string{"deploy", "rollback", "pause", "resume", "compile", "dev", "templates", "languages", "inspect"}},
-	{"devices", "Devices:", []string{"pairing", "enrollments", "approve", "reject", "revoke", "hold", "release", "label", "invoke", "message", "reboot", "commands", "provision", "bridge"}},
+	{"devices", "Devices:", []string{"pairing", "enrollments", "approve", "reject", "revoke", "hold", "release", "label", "invoke", "message", "reboot", "commands", "trust", "provision", "bridge"}},
 	{"events", "Events:", []string{"events", "trace", "queues", "deadletters", "webhook", "webhooks"}},
 	{"self", "Who and where:", []string{"login", "logout", "whoami", "context", "token"}},
 }

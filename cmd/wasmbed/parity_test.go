@@ -38,7 +38,7 @@ var reached = map[string]string{
 	"GET N/applications": "apps", "GET N/applications/{name}": "apps", "PUT N/applications/{name}": "deploy", "PATCH N/applications/{name}": "deploy",
 	"DELETE N/applications/{name}": "apps delete", "GET N/applications/{name}/explain": "explain app", "GET N/applications/{name}/devices": "apps devices",
 	"POST N/applications/{name}/rollback": "rollback", "POST N/applications/{name}/pause": "pause", "POST N/applications/{name}/resume": "resume",
-	"GET N/gateways": "gateways", "GET N/gateways/{name}": "gateways", "POST N/gateways/{name}/pairing": "pairing open", "DELETE N/gateways/{name}/pairing": "pairing close",
+	"GET N/trust": "trust", "GET N/gateways": "gateways", "GET N/gateways/{name}": "gateways", "POST N/gateways/{name}/pairing": "pairing open", "DELETE N/gateways/{name}/pairing": "pairing close",
 	"POST N/devices/{name}/disconnect": "devices disconnect", "POST N/gateways/{name}/disable": "gateways disable", "POST N/gateways/{name}/enable": "gateways enable",
 	"PATCH N/gateways/{name}": "gateways set", "GET N/revisions/{name}": "revisions",
 	"GET N/tokens": "token list", "POST N/tokens": "token create", "DELETE N/tokens/{name}": "token revoke",

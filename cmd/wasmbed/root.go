@@ -84,7 +84,7 @@ Exit codes: 0 done, 1 failed, 2 wrong input, 4 not allowed, 5 not found, 6 confl
 		c.loginCmd(), c.logoutCmd(), c.contextCmd(), c.whoamiCmd(), c.overviewCmd(), c.alertsCmd(), c.watchCmd(),
 		c.pairingCmd(), c.enrollmentsCmd(), c.queuesCmd(), c.deadLettersCmd(), c.timelineCmd(), c.commandsCmd(),
 		c.holdCmd("hold", "Send devices nothing new", "on hold"), c.holdCmd("release", "End a hold", "released"), c.labelCmd(),
-		c.revisionsCmd(), c.modulesCmd(), c.languagesCmd(), c.metricsCmd(), c.partsCmd(), c.tokenCmd(), docsCmd())
+		c.revisionsCmd(), c.modulesCmd(), c.languagesCmd(), c.metricsCmd(), c.partsCmd(), c.tokenCmd(), c.trustCmd(), docsCmd())
 	group(root)
 	strict(root)
 	return root

@@ -234,7 +234,7 @@ func (f *fleet) application(name, module string, change ...func(*v1alpha1.Applic
 	a.Spec.Rollout.MaxUnavailable = &everything
 	a.Spec.Manifest.Health.Window = &metav1.Duration{Duration: time.Second}
 	a.Spec.Manifest.Permissions = []v1alpha1.Permission{"log", "clock", "telemetry", "kv", "timer"}
-	a.Spec.Manifest.Timers = []v1alpha1.Timer{{ID: 1, Period: metav1.Duration{Duration: 500 * time.Millisecond}}}
+	a.Spec.Manifest.Timers = []v1alpha1.Timer{{ID: 1, Period: metav1.Duration{Duration: 2 * time.Second}}}
 	for _, c := range change {
 		c(&a.Spec)
 	}

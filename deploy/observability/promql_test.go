@@ -190,10 +190,3 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	for _, e := range []string{`sum by (a) (rate(x{y="z"}[5m])) > 0`, `a{`, `by (`, `"`, `a[`} {
-		f.Add(e)
-	}
-	f.Fuzz(func(_ *testing.T, expr string) { _, _ = parse(expr) })
-}

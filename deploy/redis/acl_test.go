@@ -419,6 +419,7 @@ func TestParts(t *testing.T) {
 		}
 	}
 	must("api: source")(al.NoteHookSource(ctx, hook, ledger.HookSourceNote{Took: "{}"}, time.Second))
+	must("api: trust")(al.Trust(ctx, "farm"))
 	must("api: once")(al.Once(ctx, "s", "3"))
 	must("api: once")(al.SetOnce(ctx, "s", "3", "x"))
 	must("api: disconnect")(aa.Disconnect(ctx, dev, "gw-0", epoch, 0))

@@ -165,7 +165,7 @@ type request struct {
 
 func (a *API) routes() []route {
 	const ns = "/api/v1/namespaces/:namespace"
-	return slices.Concat(a.webhookRoutes(), a.hookRoutes(), a.commandRoutes(), a.compileRoutes(), a.overviewRoutes(), a.deviceRoutes(), a.letterRoutes(), a.liveRoutes(), a.specRoutes(), a.metricRoutes(), a.partRoutes(), a.sessionRoutes(), a.tokenRoutes(), a.traceRoutes(), a.objectRoutes(), []route{
+	return slices.Concat(a.webhookRoutes(), a.hookRoutes(), a.commandRoutes(), a.compileRoutes(), a.overviewRoutes(), a.deviceRoutes(), a.letterRoutes(), a.liveRoutes(), a.specRoutes(), a.metricRoutes(), a.partRoutes(), a.sessionRoutes(), a.tokenRoutes(), a.traceRoutes(), a.trustRoutes(), a.objectRoutes(), []route{
 		{"GET", "/api/v1/status", "list", "gateways", a.status},
 		{"GET", eventsPath, "list", "events.wasmbed", a.events},
 		{"GET", "/api/v1/boards", "", "", a.listBoards},

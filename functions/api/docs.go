@@ -170,6 +170,7 @@ func routeDocs() map[string]doc {
 		"POST " + app + "/pause":                   {summary: "Send its rollout to no further device", answer: application},
 		"POST " + app + "/resume":                  {summary: "Go on with a paused rollout", answer: application},
 		"GET " + ns + "/gateways":                  {summary: "Gateways", query: labels, answer: items[v1alpha1.Gateway]{}},
+		"GET " + ns + "/trust":                     {summary: "The trust anchor: the certificate (PEM) that devices of the namespace verify gateways by", answer: trustAnswer{}},
 		"GET " + ns + "/gateways/:name":            {summary: "A gateway", answer: gateway},
 		"POST " + ns + "/gateways/:name/pairing":   {summary: "Let unknown devices ask for a time", body: pairingBody{}, answer: gateway},
 		"DELETE " + ns + "/gateways/:name/pairing": {summary: "Let no unknown device ask any more", answer: gateway},

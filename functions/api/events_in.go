@@ -160,12 +160,11 @@ func (a *API) mayAsk(r *request, ns string, data any) error {
 		if d.Action == event.ActionHold || d.Action == event.ActionRelease {
 			verb, resource = "patch", "devices"
 		}
-		for _, name := range d.Devices {
-			if err := a.mayIn(r, ns, verb, resource, name); err != nil {
-				return err
-			}
+		name := "" // as the REST route for many asks
+		if len(d.Devices) == 1 {
+			name = d.Devices[0]
 		}
-		return nil
+		return a.mayIn(r, ns, verb, resource, name)
 	}
 	return errs.New(errs.Denied, "events of this type are not taken from outside")
 }

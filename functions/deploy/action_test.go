@@ -111,3 +111,63 @@ func TestDeployRequestWithSpec(t *testing.T) {
 		t.Errorf("%+v %v", app, err)
 	}
 }
+
+// TestRollbackByAnnotation: the wish is handed on once, the annotation goes, and a wish that was carried out while its annotation
+// stayed is not carried out again.
+func TestRollbackByAnnotation(t *testing.T) {
+	f, set, _, s := start(t)
+	ctx := t.Context()
+	app, err := set.Applications.Create(ctx, &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "hello"}, Spec: v1alpha1.ApplicationSpec{Module: v1alpha1.ModuleSource{Name: "m"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := event.New(event.RefUpdate, "https://k", "x", "1", event.ObjectReference{Kind: v1alpha1.KindApplication, Namespace: "plant", Name: "hello"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wish := func(sequence int64, by string) []event.RollbackRequest {
+		t.Helper()
+		s.said = nil
+		if app, err = set.Applications.Get(ctx, "plant", "hello"); err != nil {
+			t.Fatal(err)
+		}
+		app.Annotations = map[string]string{v1alpha1.AnnotationRollbackTo: "", "note": "stays"}
+		if app, err = set.Applications.UpdateMeta(ctx, app); err != nil {
+			t.Fatal(err)
+		}
+		app.Status.Rollout = &v1alpha1.RolloutStatus{Sequence: sequence, To: "hello-1", Event: by, State: v1alpha1.RolloutComplete}
+		if app, err = set.Applications.UpdateStatus(ctx, app); err != nil {
+			t.Fatal(err)
+		}
+		out, err := f.annotated(ctx, e, app)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := out.Annotations[v1alpha1.AnnotationRollbackTo]; ok || out.Annotations["note"] != "stays" || out.Generation != 1 {
+			t.Errorf("%+v", out.ObjectMeta)
+		}
+		var asked []event.RollbackRequest
+		for _, said := range s.said {
+			r, err := event.Data[event.RollbackRequest](said)
+			if err != nil || said.Type() != event.RollbackRequested {
+				t.Fatalf("%v %v", said, err)
+			}
+			asked = append(asked, r)
+		}
+		return asked
+	}
+	if got := wish(3, ""); len(got) != 1 || got[0].Application != "hello" || got[0].To != "" {
+		t.Fatalf("%+v", got)
+	}
+	id := s.said[0].ID()
+	if wish(3, ""); s.said[0].ID() != id {
+		t.Error("the same wish has another id")
+	}
+	// rollback has decided by that wish, and we ended before the annotation went.
+	if got := wish(4, source+" "+id); len(got) != 0 {
+		t.Errorf("asked again: %+v", got)
+	}
+	if got := wish(5, "somebody else"); len(got) != 1 || s.said[0].ID() == id {
+		t.Errorf("a new wish: %+v", got)
+	}
+}

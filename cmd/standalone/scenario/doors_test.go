@@ -323,6 +323,13 @@ func normal(v any) any {
 		}
 		for k := range x {
 			x[k] = normal(x[k])
+			if list, ok := x[k].([]any); ok && k == "conditions" {
+				for _, c := range list {
+					if c, ok := c.(map[string]any); ok {
+						delete(c, "observedGeneration") // of the moment when somebody had something to say
+					}
+				}
+			}
 			if list, ok := x[k].([]any); ok && (k == "finalizers" || k == "conditions") { // each is a set: who was first is nobody's business
 				slices.SortFunc(list, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 			}
