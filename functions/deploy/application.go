@@ -105,6 +105,11 @@ func (f *Function) reconcile(ctx context.Context, e ce.Event, key ledger.App, wh
 		return err
 	}
 	if app.DeletionTimestamp != nil {
+		if app.Status.Rollout != nil && slices.Contains(app.Finalizers, v1alpha1.FinalizerDeploy) {
+			if err := (&pass{f: f, e: e, key: key, app: app}).lastWord(ctx); err != nil {
+				return err
+			}
+		}
 		return f.remove(ctx, app)
 	}
 	if !slices.Contains(app.Finalizers, v1alpha1.FinalizerDeploy) {
@@ -259,6 +264,9 @@ func (p *pass) decide(ctx context.Context) error {
 	}
 	if ro != nil {
 		next.Sequence, next.From = ro.Sequence+1, ro.To
+		if err := p.lastWord(ctx); err != nil {
+			return err
+		}
 	}
 	app.Status.Rollout = next
 	app.Status.Revision, app.Status.Digest = rev.Name, rev.Spec.Module.Digest
@@ -314,6 +322,28 @@ func (p *pass) start(ctx context.Context) error {
 	return nil
 }
 
+// lastWord says of the present rollout what was not said yet, because another one is about to take its place: nobody would say
+// it any more. The ids are of the facts, so what was said is said again, and no more than that.
+func (p *pass) lastWord(ctx context.Context) error {
+	ro := p.app.Status.Rollout
+	if ro.StartedAt == nil && ro.Reason == v1alpha1.RolloutSpecChanged {
+		if err := p.say(ctx, event.ApplicationRevised, nil); err != nil {
+			return err
+		}
+	}
+	if told(ro) {
+		return nil
+	}
+	return p.say(ctx, endOf(ro), nil)
+}
+
+func endOf(ro *v1alpha1.RolloutStatus) string {
+	if ro.State == v1alpha1.RolloutFailedState {
+		return event.RolloutFailed
+	}
+	return event.RolloutCompleted
+}
+
 // rolloutEvent makes an event about the present rollout. Its id is of the fact, not of what led to it.
 func (p *pass) rolloutEvent(typ string, counts *ledger.Counts) (ce.Event, error) {
 	ro := p.app.Status.Rollout
@@ -340,10 +370,7 @@ func (p *pass) say(ctx context.Context, typ string, counts *ledger.Counts) error
 // once, whatever happens in between. rollback hangs on it.
 func (p *pass) tell(ctx context.Context, counts ledger.Counts) error {
 	ro := p.app.Status.Rollout
-	typ := event.RolloutCompleted
-	if ro.State == v1alpha1.RolloutFailedState {
-		typ = event.RolloutFailed
-	}
+	typ := endOf(ro)
 	if told(ro) {
 		if !awaitsRollback(p.app) {
 			return nil

@@ -170,6 +170,10 @@ func (f *Function) try(ctx context.Context, e ce.Event, w wish) (*ce.Event, erro
 	if w.sequence != 0 && !f.automatic(app, w) {
 		return nil, nil
 	}
+	if w.sequence == 0 && ro.State != v1alpha1.RolloutProgressing && ro.Told != ro.State {
+		// deploy is about to say how it ended, and could not any more.
+		return nil, errs.New(errs.Unavailable, "the end of rollout %d of %s/%s is not told yet", ro.Sequence, w.namespace, w.app)
+	}
 	revs, err := f.revisions(ctx, app)
 	if err != nil {
 		return nil, err
