@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"wasmbed.io/wasmbed/api/v1alpha1"
 	"wasmbed.io/wasmbed/broker/event"
+	"wasmbed.io/wasmbed/broker/ledger"
 	"wasmbed.io/wasmbed/internal/errs"
 )
 
@@ -109,6 +111,41 @@ func TestDeployRequestWithSpec(t *testing.T) {
 	app, err := set.Applications.Get(t.Context(), "plant", "hello")
 	if err != nil || !app.Spec.Targets.All || app.Spec.Module.Inline != nil || app.Spec.Module.OCI == "" || len(app.Spec.Manifest.Permissions) != 1 {
 		t.Errorf("%+v %v", app, err)
+	}
+}
+
+// TestLastWord: what was not said of a rollout is said before another one takes its place.
+func TestLastWord(t *testing.T) {
+	f, _, _, s := start(t)
+	now := metav1.Now()
+	for _, c := range []struct {
+		ro   v1alpha1.RolloutStatus
+		want []string
+	}{
+		{v1alpha1.RolloutStatus{State: v1alpha1.RolloutProgressing, StartedAt: &now, Reason: v1alpha1.RolloutSpecChanged}, nil},
+		{v1alpha1.RolloutStatus{State: v1alpha1.RolloutProgressing, Reason: v1alpha1.RolloutSpecChanged}, []string{event.ApplicationRevised}},
+		{v1alpha1.RolloutStatus{State: v1alpha1.RolloutProgressing, Reason: v1alpha1.RolloutRequested}, nil},
+		{v1alpha1.RolloutStatus{State: v1alpha1.RolloutComplete, StartedAt: &now}, []string{event.RolloutCompleted}},
+		{v1alpha1.RolloutStatus{State: v1alpha1.RolloutComplete, Told: v1alpha1.RolloutComplete, StartedAt: &now}, nil},
+		{v1alpha1.RolloutStatus{State: v1alpha1.RolloutFailedState, Told: v1alpha1.RolloutComplete, StartedAt: &now}, []string{event.RolloutFailed}},
+	} {
+		s.said = nil
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "hello", UID: "u"}}
+		app.Status.Rollout = &c.ro
+		e, err := event.New(event.RefUpdate, "https://k", "x", "1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := (&pass{f: f, e: e, key: ledger.App{Namespace: "plant", Name: "hello"}, app: app}).lastWord(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for _, e := range s.said {
+			said = append(said, e.Type())
+		}
+		if !slices.Equal(said, c.want) {
+			t.Errorf("%+v: said %v", c.ro, said)
+		}
 	}
 }
 

@@ -115,7 +115,27 @@ func (b *bench) handle(e ce.Event) *ce.Event {
 
 func rollout(state v1alpha1.RolloutState, seq int64, from, to string) *v1alpha1.RolloutStatus {
 	now := metav1.Now()
-	return &v1alpha1.RolloutStatus{Generation: 1, Sequence: seq, From: from, To: to, SpecRevision: to, Reason: v1alpha1.RolloutSpecChanged, State: state, StartedAt: &now}
+	ro := &v1alpha1.RolloutStatus{Generation: 1, Sequence: seq, From: from, To: to, SpecRevision: to, Reason: v1alpha1.RolloutSpecChanged, State: state, StartedAt: &now}
+	if state != v1alpha1.RolloutProgressing {
+		ro.Told = state
+	}
+	return ro
+}
+
+// TestTheEndIsToldFirst: a rollout that ended is not replaced before deploy has said so; nobody would say it any more.
+func TestTheEndIsToldFirst(t *testing.T) {
+	for _, state := range []v1alpha1.RolloutState{v1alpha1.RolloutComplete, v1alpha1.RolloutFailedState} {
+		b := start(t)
+		ro := rollout(state, 3, "app-2", "app-3")
+		ro.Told = ""
+		b.app(3, []int{1, 2}, "app-2", ro, nil)
+		if _, err := b.f.Handle(t.Context(), asked(t, "e", "app-1")); !errs.Retryable(err) {
+			t.Errorf("%s: %v", state, err)
+		}
+		if s := b.status(); s.Rollout.Sequence != 3 {
+			t.Errorf("%s: %+v", state, s.Rollout)
+		}
+	}
 }
 
 func TestTarget(t *testing.T) {

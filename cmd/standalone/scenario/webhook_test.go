@@ -90,7 +90,10 @@ func (o *outside) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.take(id, r.Header, body)
 		select {
 		case o.kill <- struct{}{}:
-		case <-r.Context().Done():
+		case <-r.Context().Done(): // the sender gave up before anybody came to kill it: another time
+			o.mu.Lock()
+			o.kills++
+			o.mu.Unlock()
 			return
 		}
 		<-r.Context().Done() // it was never answered
