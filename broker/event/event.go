@@ -26,6 +26,10 @@ const (
 // of the catalogue's, for it is Knative's own, has no data that anybody reads, and need not be there.
 const Ping = "dev.knative.sources.ping"
 
+// Secret reports whether the data of a type must not be shown to people: an enrollment request's have the device's claim in
+// them, which whoever reads it could use. Feeds for people keep such an event without its data.
+func Secret(typ string) bool { return typ == DeviceEnrollmentRequested }
+
 // Option sets one more attribute of a new event.
 type Option func(*ce.Event)
 

@@ -313,6 +313,13 @@ func TestRecent(t *testing.T) {
 	if es := <-got; len(es) != 1 || es[0].Event.ID() != "3" || !es[0].Truncated || len(es[0].Event.Data()) != 0 {
 		t.Error(es)
 	}
+	_, end, _ = b.Recent(t.Context(), "$", 10, 0)
+	claim := ev(t, event.DeviceEnrollmentRequested, "4") // its claim is nobody's to read
+	claim.DataEncoded = []byte(`{"claim":"c2VjcmV0"}`)
+	b.post(t, claim)
+	if es, _, err := b.Recent(t.Context(), end, 10, patience); err != nil || len(es) != 1 || es[0].Event.ID() != "4" || !es[0].Truncated || len(es[0].Event.Data()) != 0 {
+		t.Error(es, err)
+	}
 }
 
 // The feed is capped, and what is delivered leaves nothing behind.

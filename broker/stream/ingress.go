@@ -162,7 +162,7 @@ func (b *Broker) newPut(r record, backlog int64) (put, error) {
 	}
 	p.blob = r.encode(-1)
 	p.feed = p.blob
-	if len(r.data) > maxRecentData {
+	if typ, _ := r.get("type"); len(r.data) > maxRecentData || event.Secret(typ) {
 		p.feed, p.cut = r.encode(0), true
 	}
 	p.ids = make([]*redis.Cmd, len(p.queues))

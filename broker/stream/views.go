@@ -20,7 +20,7 @@ type Stored struct {
 	Accepted  time.Time //
 	Event     ce.Event  //
 	Triggers  []string  // namespace/name of those that wanted it
-	Truncated bool      // the data was left out for its size
+	Truncated bool      // the data was left out, for its size or because it is secret
 }
 
 // Recent reads the feed of recent events, oldest first: at most n of those after from. From "" is the

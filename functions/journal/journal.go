@@ -72,7 +72,7 @@ func (f *Function) Handle(ctx context.Context, e ce.Event) (*ce.Event, error) {
 // encode gives an event's stored form: JSON in structured mode, without data when that is large. nil: nothing of it
 // can be kept.
 func encode(e ce.Event) (b []byte, cut bool, err error) {
-	if len(e.Data()) > MaxData || secret(e) {
+	if len(e.Data()) > MaxData || event.Secret(e.Type()) {
 		e, cut = withoutData(e), true
 	}
 	if b, err = json.Marshal(e); err != nil && !cut { // data that are not what their content type says
@@ -88,9 +88,6 @@ func encode(e ce.Event) (b []byte, cut bool, err error) {
 	return b, cut, nil
 }
 
-// secret: the data of an enrollment request have the device's claim in them, which whoever reads it could use.
-func secret(e ce.Event) bool { return e.Type() == event.DeviceEnrollmentRequested }
-
 func withoutData(e ce.Event) ce.Event {
 	e = e.Clone()
 	e.DataEncoded, e.DataBase64 = nil, false
@@ -102,7 +99,7 @@ type Entry struct {
 	ID        string    // where Recent goes on
 	Time      time.Time // it came here
 	Event     ce.Event
-	Truncated bool // the data was left out for its size
+	Truncated bool // the data was left out, for its size or because it is secret
 }
 
 // Recent reads at most n events after from, oldest first: "" from the oldest kept, "$" from now on. With block > 0 it
